@@ -1,0 +1,12 @@
+"""The handlers that come with the house; importing this package registers them."""
+
+from django.conf import settings
+
+from jobs.builtin import cleanup, email, http_callback, platform_run, reports
+
+__all__ = ["cleanup", "email", "http_callback", "platform_run", "reports"]
+
+if settings.TASKCENTER["DIAGNOSTICS"]:
+    from jobs.builtin import diagnostics
+
+    __all__ += ["diagnostics"]

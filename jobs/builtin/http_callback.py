@@ -1,0 +1,160 @@
+"""`http:callback`: a signed HTTP request to somebody else's service, retried by the statuses the caller names."""
+
+import asyncio
+import os
+import re
+import time
+import weakref
+from typing import Annotated, Any
+
+import httpx
+import msgspec
+from django.conf import settings
+
+from jobs.builtin import signatures
+from jobs.domain.errors import Invalid, TaskCenterError
+from jobs.domain.outcomes import Retry, SkipRetry
+from jobs.handlers import Context, task
+from jobs.platforms import guard
+from jobs.platforms.http import make_client, read_retry_after, strict_json
+
+MAX_ANSWER_BYTES = 4_096
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+_STATUS_CLASS = re.compile(r"[1-5]xx")
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_OURS = {"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"}
+
+
+class Callback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`secret` names one of TASKCENTER["CALLBACK_SECRETS"]; `timeout`: seconds for the whole exchange."""
+
+    url: str
+    method: str = "POST"
+    headers: dict[str, str] = {}
+    body: Any = None
+    secret: str | None = None
+    retry_status: list[int | str] = msgspec.field(default_factory=lambda: [408, 429, "5xx"])
+    timeout: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 30.0
+
+
+class CallbackFailed(TaskCenterError):
+    """The callback's receiver did not take it."""
+
+    code = "callback_failed"
+
+
+@task("http:callback", queue="critical", timeout_s=330.0)
+async def deliver(payload: Callback, context: Context) -> dict[str, Any]:
+    """2xx is success; a status in `retry_status` and a broken connection are tried again, all else is final."""
+    request = _request(payload, context)
+    try:
+        async with asyncio.timeout(payload.timeout):
+            status, headers, raw = await _send(request, _client())
+    except guard.TargetRefused as error:
+        raise SkipRetry(str(error)) from error
+    except (TimeoutError, httpx.HTTPError) as error:
+        raise CallbackFailed(
+            f"No answer from {request.url.host}: {type(error).__name__}"
+        ) from error
+    if 200 <= status < 300:
+        return {"status": status, "body": _readable(raw)}
+    reason = f"{request.url.host} answered {status}"
+    if not _may_retry(status, payload.retry_status):
+        raise SkipRetry(reason)
+    after_s = read_retry_after(headers)
+    if after_s is not None:
+        raise Retry(after_s, reason=reason)
+    raise CallbackFailed(reason, status=status)
+
+
+def _request(payload: Callback, context: Context) -> httpx.Request:
+    """The request as it leaves. Raises SkipRetry for what could never be sent."""
+    method = payload.method.upper()
+    if method not in _METHODS:
+        raise SkipRetry(f"{payload.method!r} is no HTTP method")
+    try:
+        guard.split(payload.url)
+        secret = signatures.secret(payload.secret)
+    except Invalid as error:
+        raise SkipRetry(str(error)) from error
+    content = b"" if payload.body is None else msgspec.json.encode(payload.body)
+    headers = {
+        "content-type": "application/json",
+        **_given(payload.headers),
+        **signatures.sign(secret, context.task_id, int(time.time()), content),
+        "traceparent": _traceparent(context.trace_id),
+    }
+    timeout = httpx.Timeout(payload.timeout, connect=min(5.0, payload.timeout))
+    extensions = {
+        "allow_private": bool(settings.TASKCENTER["ALLOW_PRIVATE"]),
+        "timeout": timeout.as_dict(),
+    }
+    try:
+        return httpx.Request(
+            method, payload.url, headers=headers, content=content, extensions=extensions
+        )
+    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+        raise SkipRetry(f"The request cannot be built: {error}") from error
+
+
+def _given(headers: dict[str, str]) -> dict[str, str]:
+    kept = {}
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or any(ord(c) < 32 or ord(c) == 127 for c in value):
+            raise SkipRetry(f"Header {name!r} cannot be sent")
+        if name.lower() not in _OURS:
+            kept[name.lower()] = value
+    return kept
+
+
+async def _send(
+    request: httpx.Request, client: httpx.AsyncClient
+) -> tuple[int, dict[str, str], bytes]:
+    """(status, headers, the first bytes of the body); what is longer is not read."""
+    response = await client.send(request, stream=True)
+    raw = b""
+    try:
+        async for chunk in response.aiter_bytes(MAX_ANSWER_BYTES):
+            raw += chunk
+            if len(raw) > MAX_ANSWER_BYTES:
+                break
+    finally:
+        await response.aclose()
+    return response.status_code, dict(response.headers), raw
+
+
+def _readable(raw: bytes) -> Any:
+    if len(raw) <= MAX_ANSWER_BYTES:
+        try:
+            return strict_json(raw)
+        except ValueError:
+            pass
+    return raw[:MAX_ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _may_retry(status: int, named: list[int | str]) -> bool:
+    for entry in named:
+        text = str(entry).lower()
+        if text == str(status) or (_STATUS_CLASS.fullmatch(text) and text[0] == str(status)[0]):
+            return True
+    return False
+
+
+def _traceparent(trace_id: str | None) -> str:
+    known = trace_id if trace_id and _TRACE_ID.fullmatch(trace_id) and trace_id.strip("0") else None
+    return f"00-{known or os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+
+
+_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]" = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _client() -> httpx.AsyncClient:
+    """One pooled client per event loop: connections belong to the loop that opened them."""
+    loop = asyncio.get_running_loop()
+    client = _clients.get(loop)
+    if client is None:
+        client = _clients[loop] = make_client()
+    return client

@@ -1,0 +1,59 @@
+"""Signing what we send: Standard Webhooks (HMAC-SHA256 over `id.timestamp.body`)."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+from django.conf import settings
+
+from jobs.domain.errors import Invalid
+
+PREFIX = "whsec_"
+DEFAULT = "default"
+
+
+def secret(name: str | None = None) -> str:
+    """The stored secret of that name; without a name `default`, or else one derived from the first secret key.
+
+    Raises Invalid for a name that nothing is stored under.
+    """
+    stored: dict[str, str] = settings.TASKCENTER.get("CALLBACK_SECRETS") or {}
+    if name is not None and name not in stored:
+        raise Invalid(f"There is no stored secret {name!r}", secret=name)
+    found = stored.get(name or DEFAULT)
+    return found if found is not None else _derived()
+
+
+def sign(key: str, message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
+    """The headers that prove where a request comes from; the same signature under both its names."""
+    text = signature(key, message_id, timestamp_s, body)
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp_s),
+        "webhook-signature": text,
+        "x-taskcenter-signature": text,
+    }
+
+
+def signature(key: str, message_id: str, timestamp_s: int, body: bytes) -> str:
+    """`v1,<base64>`."""
+    message = f"{message_id}.{timestamp_s}.".encode() + body
+    digest = hmac.new(_bytes(key), message, hashlib.sha256).digest()
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def _bytes(key: str) -> bytes:
+    """`whsec_` means base64, anything else is the key as it stands."""
+    if not key.startswith(PREFIX):
+        return key.encode()
+    try:
+        return base64.b64decode(key.removeprefix(PREFIX), validate=True)
+    except binascii.Error as error:
+        raise Invalid("A stored secret beginning with whsec_ is not base64") from error
+
+
+def _derived() -> str:
+    first = str(settings.TASKCENTER["SECRET_KEYS"][0])
+    digest = hashlib.sha256(f"taskcenter.callbacks:{first}".encode()).digest()
+    return PREFIX + base64.b64encode(digest).decode()

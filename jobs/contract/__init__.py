@@ -1,0 +1,1 @@
+"""The operators' contract: queues, thresholds, delays and alerts as data."""

@@ -1,0 +1,167 @@
+"""Every error that a caller may meet, in one tree.
+
+`code` never changes, the docstring is the English message, `details` is JSON that helps to mend the call.
+One table in the API maps classes to HTTP statuses.
+"""
+
+from typing import ClassVar
+
+
+class TaskCenterError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str | None = None, **details: object) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.details = details
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        if not self.details:
+            return self.message
+        return f"{self.message} ({', '.join(f'{k}={v!r}' for k, v in self.details.items())})"
+
+
+class Misconfigured(TaskCenterError):
+    """The configuration is wrong."""
+
+    code = "misconfigured"
+
+
+class Invalid(TaskCenterError):
+    """The request is well-formed but wrong."""
+
+    code = "invalid"
+
+
+class Malformed(TaskCenterError):
+    """The request cannot be read."""
+
+    code = "malformed"
+
+
+class TooLarge(TaskCenterError):
+    """The payload is larger or deeper than allowed."""
+
+    code = "too_large"
+
+
+class UnknownType(Invalid):
+    """No handler is registered for this task type."""
+
+    code = "unknown_type"
+
+
+class UnknownQueue(Invalid):
+    """There is no such queue."""
+
+    code = "unknown_queue"
+
+
+class UnknownPlatform(Invalid):
+    """There is no such platform."""
+
+    code = "unknown_platform"
+
+
+class NotFound(TaskCenterError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class TaskNotFound(NotFound):
+    """There is no such task."""
+
+    code = "task_not_found"
+
+
+class Conflict(TaskCenterError):
+    """The present state does not allow this."""
+
+    code = "conflict"
+
+
+class IllegalTransition(Conflict):
+    """The task's state does not allow this action."""
+
+    code = "illegal_state"
+
+
+class DuplicateTask(Conflict):
+    """ErrDuplicateTask: the same task is already waiting or running."""
+
+    code = "duplicate_task"
+
+
+class TaskIdInUse(Conflict):
+    """A task with this id exists already."""
+
+    code = "task_id_in_use"
+
+
+class IdempotencyMismatch(Invalid):
+    """This idempotency key was used with another body."""
+
+    code = "idempotency_mismatch"
+
+
+class InsufficientCredits(TaskCenterError):
+    """The account's balance does not cover this charge."""
+
+    code = "insufficient_credits"
+
+
+class QueueFull(TaskCenterError):
+    """The queue is at its capacity; try again later."""
+
+    code = "queue_full"
+
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: int = 5, **details: object
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s=retry_after_s, **details)
+
+
+class RateLimited(TaskCenterError):
+    """Too many requests; try again later."""
+
+    code = "rate_limited"
+
+    def __init__(
+        self, message: str | None = None, *, retry_after_s: int = 1, **details: object
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s=retry_after_s, **details)
+
+
+class Unauthenticated(TaskCenterError):
+    """The request carries no valid key."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(TaskCenterError):
+    """This is not allowed."""
+
+    code = "forbidden"
+
+
+class Unavailable(TaskCenterError):
+    """A store cannot be reached; try again later."""
+
+    code = "unavailable"
+
+
+class RedisUnavailable(Unavailable):
+    """Redis cannot be reached."""
+
+    code = "redis_unavailable"
+
+
+class StaleEpoch(TaskCenterError):
+    """Redis has lost its data or another process has raised the epoch."""
+
+    code = "stale_epoch"

@@ -1,0 +1,6 @@
+"""How work is declared: `@task` registers a typed function under a name."""
+
+from jobs.handlers.context import Context
+from jobs.handlers.registry import Aggregate, Handler, task
+
+__all__ = ["Aggregate", "Context", "Handler", "task"]

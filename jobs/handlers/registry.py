@@ -1,0 +1,152 @@
+"""The allow-list: only what was registered here can ever run, whatever stands in Redis."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from jobs.domain.errors import Invalid, Misconfigured, UnknownType
+from jobs.domain.states import Lane
+from jobs.lifecycle.policy import RetryPolicy
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+PLATFORM_RUN = "platform:run"
+ALIASES = {"task:process": PLATFORM_RUN}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregate:
+    """Members of a group become one task of type `into`: `grace_s` after the newest, `max_delay_s` after the oldest,
+    or when there are `max_size`. Its payload is `{"group": name, "members": [payload, …]}`.
+    """
+
+    into: str
+    grace_s: float = 10.0
+    max_delay_s: float = 60.0
+    max_size: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handler:
+    """One registered type. `shards` turns a payload into the payloads of `shard_type` tasks at submit.
+
+    `lane_from` lets a payload choose its lane; the function must then suit each lane that it may name.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    payload_type: Any
+    takes_context: bool
+    lane: Lane
+    queue: str
+    policy: RetryPolicy
+    timeout_s: float | None
+    retention_s: int | None
+    unique_for_s: float | None
+    shards: Callable[[Any], list[Any]] | None = None
+    shard_type: str | None = None
+    lane_from: Callable[[Any], Lane] | None = None
+    aggregate: Aggregate | None = None
+
+    def lane_of(self, parsed: Any) -> Lane:
+        """The lane for one parsed payload."""
+        return self.lane if self.lane_from is None else self.lane_from(parsed)
+
+    def parse(self, payload: Any) -> Any:
+        """The payload as its declared type; raises Invalid naming the field that does not fit."""
+        try:
+            return msgspec.convert(payload, self.payload_type, strict=True)
+        except msgspec.ValidationError as error:
+            raise Invalid(
+                f"The payload does not fit {self.name}: {error}", type=self.name
+            ) from error
+
+    def parse_json(self, text: str) -> Any:
+        """Like `parse` for stored JSON text."""
+        try:
+            return msgspec.json.decode(text, type=self.payload_type)
+        except msgspec.DecodeError as error:
+            raise Invalid(
+                f"The payload does not fit {self.name}: {error}", type=self.name
+            ) from error
+
+
+_HANDLERS: dict[str, Handler] = {}
+
+
+def task(
+    name: str,
+    *,
+    queue: str = "default",
+    policy: RetryPolicy | None = None,
+    timeout_s: float | None = None,
+    retention_s: int | None = None,
+    unique_for_s: float | None = None,
+    isolated: bool = False,
+    lane: Lane | None = None,
+    shards: Callable[[Any], list[Any]] | None = None,
+    shard_type: str | None = None,
+    lane_from: Callable[[Any], Lane] | None = None,
+    aggregate: Aggregate | None = None,
+) -> Callable[[_F], _F]:
+    """Register a function as the handler of task type `name`.
+
+    The first parameter's annotation is the payload's type (a msgspec Struct, a dataclass, dict …), a second
+    parameter receives the Context. `async def` runs on the event loop, a plain function on a thread,
+    `isolated=True` in a child process that can be killed. Raises Misconfigured for a name taken twice.
+    """
+
+    def register(function: _F) -> _F:
+        if name in _HANDLERS and _HANDLERS[name].function is not function:
+            raise Misconfigured(f"Task type {name!r} is registered twice", second=repr(function))
+        payload_type, takes_context = _signature(function)
+        _HANDLERS[name] = Handler(
+            name=name,
+            function=function,
+            payload_type=payload_type,
+            takes_context=takes_context,
+            lane=_lane(function, isolated) if lane is None else lane,
+            queue=queue,
+            policy=policy or RetryPolicy(),
+            timeout_s=timeout_s,
+            retention_s=retention_s,
+            unique_for_s=unique_for_s,
+            shards=shards,
+            shard_type=shard_type,
+            lane_from=lane_from,
+            aggregate=aggregate,
+        )
+        return function
+
+    return register
+
+
+def handler(name: str) -> Handler:
+    """The handler of a type; raises UnknownType."""
+    found = _HANDLERS.get(ALIASES.get(name, name))
+    if found is None:
+        raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
+    return found
+
+
+def names() -> list[str]:
+    """All registered types, sorted."""
+    return sorted(_HANDLERS)
+
+
+def _lane(function: Callable[..., Any], isolated: bool) -> Lane:
+    if isolated:
+        return Lane.PROCESS
+    return Lane.ASYNC if inspect.iscoroutinefunction(function) else Lane.THREAD
+
+
+def _signature(function: Callable[..., Any]) -> tuple[Any, bool]:
+    parameters = list(inspect.signature(function).parameters.values())
+    if not parameters:
+        raise Misconfigured(f"Handler {function!r} takes no payload: give it one parameter")
+    hints = typing.get_type_hints(function)
+    return hints.get(parameters[0].name, Any), len(parameters) > 1

@@ -1,0 +1,123 @@
+"""`manage.py generate`: write the files that follow from code; `--check` only compares (CI)."""
+
+import ast
+import re
+import tomllib
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from jobs.domain.states import State
+from jobs.domain.transitions import TABLE, actions
+from jobs.lifecycle.diagram import mermaid
+
+
+class Command(BaseCommand):
+    help = "Write generated files (docs/lifecycle.md, docs/conformance.md)"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--check", action="store_true", help="fail if a file is not fresh")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        root = Path(settings.BASE_DIR)
+        stale = []
+        for path, text in ((p, t) for p, t in _files(root).items()):
+            if path.exists() and path.read_text() == text:
+                continue
+            stale.append(str(path.relative_to(root)))
+            if not options["check"]:
+                path.write_text(text)
+        if stale and options["check"]:
+            raise CommandError(f"not fresh, run `make generate`: {', '.join(stale)}")
+        self.stdout.write(
+            f"{len(stale)} files written" if stale else "all generated files are fresh"
+        )
+
+
+def _files(root: Path) -> dict[Path, str]:
+    return {
+        root / "docs" / "lifecycle.md": lifecycle(),
+        root / "docs" / "conformance.md": conformance(root),
+    }
+
+
+def lifecycle() -> str:
+    """docs/lifecycle.md from the transition table."""
+    lines = [
+        "# Lifecycle of a task",
+        "",
+        "Generated from `jobs/domain/transitions.py` by `make generate`; the CHECK constraints of the database,",
+        "the console's buttons and the API's 409 answers come from the same table.",
+        "",
+        "A task has two axes: the **state** says where it is delivered, the **status** how the business sees it.",
+        "",
+        "```mermaid",
+        mermaid().strip(),
+        "```",
+        "",
+        "| event | from | to | status | credits |",
+        "|---|---|---|---|---|",
+    ]
+    for row in TABLE:
+        sources = ", ".join(s.wire for s in sorted(row.sources)) or "(new)"
+        target = row.target.wire if row.target else "(deleted)"
+        status = "unchanged" if row.status is None else row.status.wire
+        lines.append(f"| {row.label} | {sources} | {target} | {status} | {row.credits.value} |")
+    lines += ["", "## What an operator may do", "", "| state | actions |", "|---|---|"]
+    lines += [f"| {state.wire} | {', '.join(actions(state)) or 'none'} |" for state in State]
+    return "\n".join(lines) + "\n"
+
+
+def conformance(root: Path) -> str:
+    """docs/conformance.md from the `req` marks of the tests."""
+    known = tomllib.loads((root / "docs" / "requirements.toml").read_text())
+    proofs = _proofs(root / "tests")
+    unknown = sorted(
+        {i for i in proofs if _base(i) not in {k for part in known.values() for k in part}}
+    )
+    if unknown:
+        raise CommandError(
+            f"tests name requirements that docs/requirements.toml does not have: {unknown}"
+        )
+    lines = [
+        "# Conformance",
+        "",
+        'Generated from the marks of the tests by `make generate`. "Not yet" means that no test proves it; a line with',
+        "tests may still have parts that none of them covers.",
+    ]
+    for part, ids in known.items():
+        lines += ["", f"## {part.capitalize()}", "", "| id | what | tests |", "|---|---|---|"]
+        for id_, what in ids.items():
+            tests = sorted(t for i, names in proofs.items() if _base(i) == id_ for t in names)
+            lines.append(f"| {id_} | {what} | {'<br>'.join(tests) or 'not yet'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _base(requirement: str) -> str:
+    return re.sub(r"[a-z]$", "", requirement)
+
+
+def _proofs(folder: Path) -> dict[str, list[str]]:
+    """Requirement id → `file::test` for every marked test."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("test_*.py")):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
+                "test_"
+            ):
+                for id_ in _marks(node):
+                    name = f"`{path.relative_to(folder)}::{node.name}`"
+                    found.setdefault(id_, []).append(name)
+    return found
+
+
+def _marks(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    ids: list[str] = []
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("mark.req"):
+            ids += [str(a.value) for a in decorator.args if isinstance(a, ast.Constant)]
+    return ids

@@ -1,0 +1,48 @@
+"""The rows. Written by `operations` alone, read by `selectors`; no model has behaviour of its own."""
+
+from jobs.models.audit import AuditEntry, Event
+from jobs.models.credits import Account, CreditEntry
+from jobs.models.engine import (
+    Control,
+    Duty,
+    Idempotency,
+    RedisShard,
+    ShardCount,
+    TaskAfter,
+    TaskWait,
+    UniqueLock,
+)
+from jobs.models.platforms import Breaker, Platform, PlatformTask
+from jobs.models.queues import Queue
+from jobs.models.schedules import Schedule, ScheduleTick
+from jobs.models.tasks import Flag, Task, TaskInfo, TaskRun
+from jobs.models.tenants import ApiKey, Tenant
+from jobs.models.workers import Worker
+
+__all__ = [
+    "Account",
+    "ApiKey",
+    "AuditEntry",
+    "Breaker",
+    "Control",
+    "CreditEntry",
+    "Duty",
+    "Event",
+    "Flag",
+    "Idempotency",
+    "Platform",
+    "PlatformTask",
+    "Queue",
+    "RedisShard",
+    "Schedule",
+    "ScheduleTick",
+    "ShardCount",
+    "Task",
+    "TaskAfter",
+    "TaskInfo",
+    "TaskRun",
+    "TaskWait",
+    "Tenant",
+    "UniqueLock",
+    "Worker",
+]

@@ -1,0 +1,90 @@
+"""External platforms, what we know of a task there, and circuit breakers."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+
+class Platform(models.Model):
+    """Somebody else's system. Credentials are sealed (Fernet); nothing shows them again."""
+
+    tenant_id = models.IntegerField(default=1)
+    name = models.TextField(unique=True)
+    protocol = models.TextField()
+    base_url = models.TextField()
+    credential_sealed = models.TextField(default="", blank=True)
+    webhook_secret_sealed = models.TextField(default="", blank=True)
+    profile = models.TextField(default="default")
+    time_limit_s = models.IntegerField(default=3600)
+    allow_private = models.BooleanField(default=False)
+    max_concurrency = models.IntegerField(null=True)
+    rate_per_s = models.FloatField(null=True)
+    price = models.BigIntegerField(null=True)
+    options = models.JSONField(default=dict, blank=True)
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "platform"
+        default_permissions = ("view",)
+        verbose_name = _("platform")
+        verbose_name_plural = _("platforms")
+        permissions = [("operate_platform", "Can create and change platforms and force breakers")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PlatformTask(models.Model):
+    """A task's other half: its id and last word over there. `submit_started_at` without `external_id` is ambiguous."""
+
+    task_id = models.UUIDField(primary_key=True)
+    platform_id = models.BigIntegerField()
+    external_id = models.TextField(null=True)
+    raw_status = models.TextField(null=True)
+    polls = models.IntegerField(default=0)
+    unknowns = models.SmallIntegerField(default=0)
+    contact_errors = models.SmallIntegerField(default=0)
+    submit_started_at = models.DateTimeField(null=True)
+    submitted_at = models.DateTimeField(null=True)
+    polled_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+    urls = models.JSONField(default=dict)
+    answer = models.JSONField(null=True)
+
+    class Meta:
+        db_table = "platform_task"
+        default_permissions = ()
+        indexes = [
+            models.Index(
+                fields=["platform_id", "external_id"],
+                name="platform_external",
+                condition=Q(external_id__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} {self.external_id}"
+
+
+class Breaker(models.Model):
+    """A circuit breaker shared by all workers; `name` is `platform:<name>` or `service:<host>`."""
+
+    name = models.TextField(primary_key=True)
+    state = models.TextField(default="CLOSED")
+    failures = models.IntegerField(default=0)
+    opened_at = models.DateTimeField(null=True)
+    probes = models.IntegerField(default=0)
+    successes = models.IntegerField(default=0)
+    forced = models.TextField(null=True)
+    forced_until = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        db_table = "breaker"
+        default_permissions = ("view",)
+        verbose_name = _("circuit breaker")
+        verbose_name_plural = _("circuit breakers")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.state}"

@@ -1,0 +1,1 @@
+"""The write door: every change of a task, queue, worker, account or platform is one of these functions."""

@@ -1,0 +1,29 @@
+"""The audit log: every change by a person or key, and every refused attempt."""
+
+from typing import Any
+
+from jobs.models import AuditEntry
+
+
+def record(
+    *,
+    actor: str,
+    action: str,
+    target: str = "",
+    reason: str = "",
+    address: str = "",
+    refused: bool = False,
+    before: Any = None,
+    after: Any = None,
+) -> None:
+    """Append one entry, in the caller's transaction if there is one. `action` like `task.cancel`."""
+    AuditEntry.objects.create(
+        actor=actor,
+        address=address,
+        action=action,
+        target=target,
+        reason=reason,
+        refused=refused,
+        before=before,
+        after=after,
+    )

@@ -1,0 +1,58 @@
+"""`callback_url`: one POST when a task ends, delivered as a task of its own."""
+
+from collections.abc import Sequence
+
+from jobs.domain import ids
+from jobs.domain.states import State, Status
+from jobs.operations.requests import TaskRequest
+from jobs.operations.tasks import submit_many
+from jobs.store import postgres
+
+_BATCH = 500
+
+
+def submit_callbacks(task_ids: Sequence[str]) -> None:
+    """Submit `http:callback` tasks for ended tasks, in the transaction of their end (at least once by construction)."""
+    for start in range(0, len(task_ids), _BATCH):
+        rows = postgres.fetch("task_callback", {"ids": list(task_ids[start : start + _BATCH])})
+        requests = [_request(row) for row in rows]
+        if requests:
+            submit_many(requests)
+
+
+def _request(row: postgres.Row) -> TaskRequest:
+    (
+        id_,
+        state,
+        status,
+        url,
+        headers,
+        credits,
+        refunded,
+        finished_at,
+        error,
+        result,
+        trace_id,
+        custom_id,
+        user_id,
+    ) = row
+    public = custom_id or ids.public_id(id_)
+    body = {
+        "event": "task.ended",
+        "task_id": public,
+        "status": Status(status).wire,
+        "state": State(state).wire,
+        "result": result,
+        "fail_reason": error,
+        "credits": credits,
+        "refunded_credits": refunded,
+        "finished_at": finished_at.isoformat() if finished_at else None,
+    }
+    return TaskRequest(
+        type="http:callback",
+        payload={"url": url, "headers": headers or {}, "body": body},
+        queue="critical",
+        business_id=public,
+        trace_id=trace_id,
+        user_id=user_id,
+    )

@@ -1,0 +1,125 @@
+"""Chains: a task that starts when others have succeeded, and ends with them when one of them does not."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from jobs.domain import ids
+from jobs.domain.errors import Conflict, Invalid
+from jobs.domain.states import State, Status
+from jobs.models.tasks import Flag
+from jobs.operations import tickets
+from jobs.operations.locks import Batch, refuse
+from jobs.operations.requests import Prepared
+from jobs.store import postgres
+
+
+def lock_predecessors(items: Sequence[Prepared], batch: Batch) -> list[Prepared]:
+    """Lock what the items wait for; sets `waits` and `predecessors`, refuses items whose predecessor cannot succeed."""
+    chained = [item for item in items if item.request.after]
+    if not chained:
+        return list(items)
+    wanted = {
+        id(item): {ids.parse_id(name, item.tenant_id) for name in item.request.after}
+        for item in chained
+    }
+    rows = postgres.query(
+        "SELECT id, state, status, tenant_id FROM task WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+        [sorted(set().union(*wanted.values()))],
+    )
+    known = {(row[0], row[3]): (State(row[1]), Status(row[2])) for row in rows}
+    return [
+        item
+        for item in items
+        if id(item) not in wanted or _accept(item, wanted[id(item)], known, batch)
+    ]
+
+
+def link(items: Sequence[Prepared]) -> None:
+    """Store who waits for whom, after the rows are inserted."""
+    waiting = [item for item in items if item.predecessors]
+    if not waiting:
+        return
+    pairs = [(item.id, predecessor) for item in waiting for predecessor in item.predecessors]
+    postgres.query(
+        "WITH w AS (INSERT INTO task_wait (task_id, left) SELECT * FROM unnest(%s::uuid[], %s::int[])),"
+        " a AS (INSERT INTO task_after (task_id, predecessor_id) SELECT * FROM unnest(%s::uuid[], %s::uuid[]))"
+        " UPDATE task SET flags = flags | %s WHERE id = ANY(%s) AND state <> 6 RETURNING 1",
+        [
+            [item.id for item in waiting],
+            [len(item.predecessors) for item in waiting],
+            [task for task, _ in pairs],
+            [predecessor for _, predecessor in pairs],
+            int(Flag.AWAITED),
+            sorted({predecessor for _, predecessor in pairs}),
+        ],
+    )
+
+
+def succeeded(predecessors: Iterable[str]) -> None:
+    """Count ended predecessors off; whoever waits for none any more becomes pending."""
+    listed = list(predecessors)
+    if not listed:
+        return
+    rows = postgres.query(
+        "WITH d AS (DELETE FROM task_after WHERE predecessor_id = ANY(%s::uuid[]) RETURNING task_id),"
+        " n AS MATERIALIZED (SELECT w.task_id, c.n FROM task_wait w"
+        "   JOIN (SELECT task_id, count(*) AS n FROM d GROUP BY 1) c ON c.task_id = w.task_id"
+        "   ORDER BY w.task_id FOR NO KEY UPDATE OF w)"
+        " UPDATE task_wait w SET left = w.left - n.n FROM n WHERE w.task_id = n.task_id RETURNING w.task_id::text, w.left",
+        [listed],
+    )
+    release([task for task, left in rows if left <= 0])
+
+
+def successors(predecessors: Iterable[str]) -> list[str]:
+    """Who waited for these tasks, which will never succeed; their waits are removed."""
+    listed = list(predecessors)
+    if not listed:
+        return []
+    rows = postgres.query(
+        "DELETE FROM task_after WHERE predecessor_id = ANY(%s::uuid[]) RETURNING task_id::text",
+        [listed],
+    )
+    return sorted({row[0] for row in rows})
+
+
+def release(waiting: Sequence[str]) -> None:
+    """Waiting tasks become pending; their tickets go out at the commit."""
+    if not waiting:
+        return
+    stamp = tickets.stamp("")
+    rows = postgres.fetch("task_release", {"ids": list(waiting), "ticket": stamp})
+    if stamp:
+        tickets.push_after_commit(tickets.tickets_of([(r[0], r[1], r[2]) for r in rows]))
+
+
+def _accept(
+    item: Prepared,
+    wanted: set[UUID],
+    known: dict[tuple[UUID, int], tuple[State, Status]],
+    batch: Batch,
+) -> bool:
+    missing = [i for i in wanted if (i, item.tenant_id) not in known]
+    if missing:
+        refuse(
+            batch,
+            item,
+            Invalid("There is no such task to wait for", after=[ids.public_id(i) for i in missing]),
+        )
+        return False
+    found = {i: known[i, item.tenant_id] for i in wanted}
+    failed = [
+        i
+        for i, (state, status) in found.items()
+        if state is State.COMPLETED and status is not Status.SUCCESS
+    ]
+    if failed:
+        refuse(
+            batch,
+            item,
+            Conflict("A task to wait for has failed", after=[ids.public_id(i) for i in failed]),
+        )
+        return False
+    item.predecessors = sorted(i for i, (state, _) in found.items() if state is not State.COMPLETED)
+    item.waits = item.waits or bool(item.predecessors)
+    return True

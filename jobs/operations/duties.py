@@ -1,0 +1,137 @@
+"""The house's own work, done by whoever holds the duty's lease; every pass is bounded and safe to do twice."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+from django.db import transaction
+
+from jobs.domain.outcomes import Kind
+from jobs.domain.states import State, Status
+from jobs.lifecycle.backpressure import Level, Pressure, log_line, step, utilisation
+from jobs.operations import endings, tickets
+from jobs.operations.endings import Finish
+from jobs.store import catalog, postgres
+
+log = structlog.get_logger("duties")
+
+NAMES = ("dispatch", "rescue", "refill", "fold", "deadlines", "prune", "look")
+EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
+DISPATCH_BATCH = 200
+PRUNE_BATCH = 500
+IDEMPOTENCY_KEPT_S = 72 * 3600
+
+
+def take(holder: str, names: Sequence[str] = NAMES, *, lease_s: float = 10.0) -> set[str]:
+    """Take or renew duties; returns those that `holder` has now."""
+    return {
+        row[0]
+        for row in postgres.fetch(
+            "duty_take", {"holder": holder, "names": list(names), "lease_s": lease_s}
+        )
+    }
+
+
+def release(holder: str) -> None:
+    """Give up all duties at once (orderly stop)."""
+    postgres.query(
+        "UPDATE duty SET until = clock_timestamp() WHERE holder = %s RETURNING 1", [holder]
+    )
+
+
+def dispatch(floor: datetime = EPOCH_ZERO) -> tuple[int, datetime | None]:
+    """Turn one batch of due rows into pending ones with tickets; returns (how many, oldest due time seen).
+
+    `floor` skips dead index entries at the head; pass the default every few seconds (engine rule 21).
+    """
+    stamp = tickets.stamp("")
+    with transaction.atomic():
+        tickets.ordered_plan()
+        rows = postgres.fetch(
+            "task_dispatch", {"floor": floor, "limit": DISPATCH_BATCH, "epoch": stamp}
+        )
+    if rows and stamp:
+        ready = [(r[0], r[1], r[2]) for r in rows if r[4] == State.PENDING]
+        tickets.push(tickets.tickets_of(ready))
+    oldest = min((r[3] for r in rows), default=None)
+    return len(rows), oldest
+
+
+def next_due_s(at_most_s: float = 0.25) -> float:
+    """Seconds until the next row is due, between 0 and `at_most_s`."""
+    rows = postgres.query(
+        "SELECT extract(epoch FROM min(run_at) - clock_timestamp())::float8 FROM task WHERE run_at IS NOT NULL"
+    )
+    due_s = rows[0][0]
+    return at_most_s if due_s is None else max(0.0, min(at_most_s, due_s))
+
+
+def sweep_deadlines() -> int:
+    """End waiting tasks whose deadline has passed: function tasks to the dead letters, refunded."""
+    rows = postgres.fetch("task_overdue")
+    if not rows:
+        return 0
+    how = Finish(
+        state=State.ARCHIVED,
+        status=Status.FAILURE,
+        sources=(State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING, State.ARCHIVED),
+        kind=Kind.DEAD,
+        reason="deadline",
+        error="DeadlineExceeded: the task's deadline passed before it could end",
+        dead=True,
+    )
+    with transaction.atomic():
+        return len(endings.finish([row[0] for row in rows], how))
+
+
+def fold() -> int:
+    """Fold counter deltas and set each queue's back-pressure level; returns rows changed."""
+    changed = len(postgres.fetch("stat_fold"))
+    _set_levels()
+    return changed
+
+
+def prune() -> int:
+    """Remove a batch of tasks that outlived their retention, and old keys and locks; logged and counted."""
+    rows = postgres.fetch("task_prune", {"limit": PRUNE_BATCH})
+    dead = sum(1 for row in rows if row[1] == State.ARCHIVED)
+    if rows:
+        log.info("pruned", tasks=len(rows), dead_letters=dead)
+    postgres.query(
+        "DELETE FROM idempotency WHERE key = ANY(ARRAY(SELECT key FROM idempotency i"
+        " WHERE created_at < (SELECT clock_timestamp()) - %s * interval '1 second'"
+        " AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = i.task_id) ORDER BY created_at LIMIT 500)) RETURNING 1",
+        [IDEMPOTENCY_KEPT_S],
+    )
+    postgres.query(
+        "DELETE FROM unique_lock WHERE key = ANY(ARRAY(SELECT key FROM unique_lock"
+        " WHERE until < (SELECT clock_timestamp()) - interval '1 hour' LIMIT 500)) RETURNING 1"
+    )
+    return len(rows)
+
+
+_pressure: dict[int, Pressure] = {}
+
+
+def _set_levels() -> None:
+    """One writer, with hysteresis: a level falls only after the queue stayed below its exit mark for a while."""
+    now_s = time.monotonic()
+    pending: dict[int, int] = dict(
+        postgres.query("SELECT queue_id, n FROM queue_stat WHERE metric = 1")
+    )
+    for row in catalog.queues(fresh=True).rows:
+        if not row.capacity:
+            continue
+        used = utilisation(pending.get(row.id, 0), row.capacity)
+        before = _pressure.get(row.id, Pressure(level=Level(row.level)))
+        if before.level != row.level:  # another process had the duty meanwhile
+            before = Pressure(level=Level(row.level))
+        after = _pressure[row.id] = step(before, used, now_s=now_s)
+        line = log_line(row.name, before.level, after.level, used)
+        if line:
+            postgres.query(
+                "UPDATE queue SET level = %s WHERE id = %s RETURNING 1", [int(after.level), row.id]
+            )
+            log.warning(line)
+            catalog.forget()

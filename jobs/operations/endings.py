@@ -1,0 +1,215 @@
+"""Ends outside a run, and what every end brings with it in its own transaction."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from jobs.contract.reader import contract
+from jobs.domain.outcomes import Kind, Outcome
+from jobs.domain.states import State, Status
+from jobs.models.tasks import Flag
+from jobs.operations import chains, credits, groups, platforms
+from jobs.operations.callbacks import submit_callbacks
+from jobs.operations.requests import TaskRequest
+from jobs.operations.tasks import submit_many
+from jobs.store import catalog, postgres
+
+_HELD_OR_ENDED = (State.ARCHIVED, State.COMPLETED)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A row after a settle or finish; most are not ended and cost nothing here."""
+
+    id: str
+    state: int
+    status: int
+    flags: int
+    parent_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finish:
+    """An end (or a hold, for ARCHIVED) that no run reports: from `sources` only; failed or cancelled is refunded.
+
+    `error` is kept as a run of `kind`; `crashed` is added to the crash count; `dead` moves to the dead letters.
+    """
+
+    state: State
+    status: Status
+    sources: tuple[State, ...]
+    kind: Kind
+    reason: str
+    actor: str = "system"
+    error: str | None = None
+    dead: bool = False
+    crashed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """What a finish did to one task; `worker_id` is whose run was cut off, `refunded` credits were paid back."""
+
+    id: str
+    queue_id: int
+    was: State
+    credits: int
+    refunded: int
+    worker_id: int | None
+
+
+def finish(ids: Sequence[str], how: Finish) -> list[Finished]:
+    """End tasks inside the caller's transaction; ids in another state are left out of the answer."""
+    rows = postgres.fetch(
+        "task_finish",
+        {
+            "ids": list(ids),
+            "from_states": [int(s) for s in how.sources],
+            "state": int(how.state),
+            "status": int(how.status),
+            "kind": int(how.kind),
+            "error": how.error,
+            "reason": how.reason,
+            "actor": how.actor,
+            "dead": how.dead,
+            "crashed": how.crashed,
+            "dead_queue": catalog.queues().dead_letter_id,
+            "dead_retention_s": contract().defaults.dead_retention_s,
+        },
+    )
+    follow_up(
+        [
+            Ended(id=r[0], state=how.state, status=how.status, flags=r[3], parent_id=r[4])
+            for r in rows
+        ]
+    )
+    credits.pay_back((r[6], r[7]) for r in rows if r[6] is not None)
+    return [
+        Finished(
+            id=r[0],
+            queue_id=r[1],
+            was=State(r[2]),
+            credits=r[5],
+            refunded=r[7] or 0,
+            worker_id=r[8],
+        )
+        for r in rows
+    ]
+
+
+def follow_up(rows: Sequence[Ended], outcomes: Sequence[Outcome] = ()) -> None:
+    """Everything that an end brings with it. Order of locks: unique locks, then parents by id."""
+    ended = [row for row in rows if row.state in _HELD_OR_ENDED]
+    free_locks(row.id for row in ended if row.flags & Flag.UNIQUE)
+    platforms.keep_facts({row.id for row in rows}, outcomes)
+    parents = _count_children([row for row in ended if row.parent_id is not None])
+    _cancel_upstream(
+        row.id for row in ended if row.flags & Flag.PLATFORM and row.status == Status.CANCELLED
+    )
+    callbacks = [row.id for row in ended if row.flags & Flag.CALLBACK]
+    _end_parents(parents)
+    _go_on(row for row in ended if row.flags & Flag.AWAITED and row.state == State.COMPLETED)
+    _end_members([row for row in ended if row.flags & Flag.COLLECTED])
+    if callbacks:
+        submit_callbacks(callbacks)
+
+
+def _go_on(awaited: Iterable[Ended]) -> None:
+    """Successors of what succeeded are released; those of what failed are cancelled and refunded with it."""
+    rows = list(awaited)
+    chains.succeeded(row.id for row in rows if row.status == Status.SUCCESS)
+    lost = chains.successors(row.id for row in rows if row.status != Status.SUCCESS)
+    if lost:
+        finish(
+            lost,
+            Finish(
+                state=State.COMPLETED,
+                status=Status.CANCELLED,
+                sources=(State.AGGREGATING,),
+                kind=Kind.CANCELLED,
+                reason="a task it waits for failed",
+                error="a task it waits for failed",
+            ),
+        )
+
+
+def _end_members(collected: Sequence[Ended]) -> None:
+    """Members of a group end, and are refunded, with the task they were collected into."""
+    for row in collected:
+        good = row.status == Status.SUCCESS
+        members = groups.members_of([row.id])
+        if members:
+            finish(
+                members,
+                Finish(
+                    state=State.COMPLETED,
+                    status=Status(row.status),
+                    sources=(State.AGGREGATING,),
+                    kind=Kind.SUCCEEDED if good else Kind.FAILED,
+                    reason="the group's task ended",
+                    error=None if good else "the task that the group was collected into failed",
+                ),
+            )
+
+
+def _cancel_upstream(ids: Iterable[str]) -> None:
+    """Platforms that still work on cancelled tasks are asked to stop, each by a task of its own."""
+    listed = list(ids)
+    if not listed:
+        return
+    rows = postgres.query(
+        "SELECT task_id::text FROM platform_task WHERE task_id = ANY(%s::uuid[]) AND external_id IS NOT NULL",
+        [listed],
+    )
+    requests = [
+        TaskRequest(type="platform:cancel", payload={"task_id": id_}, queue="critical")
+        for (id_,) in rows
+    ]
+    if requests:
+        submit_many(requests)
+
+
+def free_locks(ids: Iterable[str]) -> None:
+    """Free the unique locks that these tasks hold; one that belongs to another task by now stays."""
+    listed = list(ids)
+    if listed:
+        postgres.query(
+            "DELETE FROM unique_lock WHERE task_id = ANY(%s::uuid[]) RETURNING 1", [listed]
+        )
+
+
+def _count_children(children: Sequence[Ended]) -> list[tuple[str, int]]:
+    """Count ended children on their parents, one update per batch; returns (parent, failed) of those complete."""
+    if not children:
+        return []
+    counts: dict[str, list[int]] = {}
+    for child in children:
+        count = counts.setdefault(str(child.parent_id), [0, 0])
+        count[0 if child.status == Status.SUCCESS else 1] += 1
+    ordered = sorted(counts)
+    rows = postgres.query(
+        "WITH l AS MATERIALIZED (SELECT s.task_id, x.d, x.f FROM shard_count s"
+        " JOIN unnest(%s::uuid[], %s::int[], %s::int[]) x(id, d, f) ON x.id = s.task_id"
+        " ORDER BY s.task_id FOR NO KEY UPDATE OF s)"
+        " UPDATE shard_count s SET done = s.done + l.d, failed = s.failed + l.f FROM l WHERE s.task_id = l.task_id"
+        " RETURNING s.task_id::text, s.failed, s.done + s.failed >= s.total",
+        [ordered, [counts[p][0] for p in ordered], [counts[p][1] for p in ordered]],
+    )
+    return [(row[0], row[1]) for row in rows if row[2]]
+
+
+def _end_parents(parents: Sequence[tuple[str, int]]) -> None:
+    """A parent ends with its last child: SUCCESS when none failed."""
+    for failed in (False, True):
+        ids = sorted(p for p, f in parents if (f > 0) is failed)
+        if ids:
+            finish(
+                ids,
+                Finish(
+                    state=State.COMPLETED,
+                    status=Status.FAILURE if failed else Status.SUCCESS,
+                    sources=(State.AGGREGATING,),
+                    kind=Kind.FAILED if failed else Kind.SUCCEEDED,
+                    reason="shards ended",
+                    error="shards failed" if failed else None,
+                ),
+            )

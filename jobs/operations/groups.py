@@ -1,0 +1,124 @@
+"""Groups: members wait as `aggregating` until grace, delay or size is reached, then become one task's payload."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from jobs.domain import ids
+from jobs.domain.errors import TaskCenterError
+from jobs.handlers.registry import Aggregate, handler
+from jobs.models.tasks import Flag
+from jobs.operations.requests import TaskRequest
+from jobs.operations.tasks import submit_request
+from jobs.store import catalog, postgres
+
+log = structlog.get_logger("groups")
+
+_GROUPS_A_PASS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Due:
+    group_id: UUID
+    first_id: UUID
+    size: int
+    oldest_s: float
+    newest_s: float
+
+
+def collect() -> int:
+    """One pass over the waiting groups; returns how many tasks were made of them."""
+    rows = postgres.fetch("group_waiting", {"limit": _GROUPS_A_PASS})
+    made = 0
+    for row in rows:
+        due = _Due(group_id=row[0], first_id=row[1], size=row[2], oldest_s=row[3], newest_s=row[4])
+        while _collect_one(due):
+            made += 1
+            if due.size <= _rules(due.first_id)[1].max_size:
+                break
+    return made
+
+
+def _collect_one(due: _Due) -> bool:
+    type_, rules = _rules(due.first_id)
+    ready = (
+        due.size >= rules.max_size
+        or due.newest_s >= rules.grace_s
+        or due.oldest_s >= rules.max_delay_s
+    )
+    if not ready:
+        return False
+    with transaction.atomic():
+        if not postgres.query(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 7))", [str(due.group_id)]
+        )[0][0]:
+            return False
+        members = postgres.fetch("group_members", {"group": due.group_id, "limit": rules.max_size})
+        members = _within_limit(members)
+        full = len(members) >= rules.max_size
+        if not members or (
+            due.size >= rules.max_size and not full and due.newest_s < rules.grace_s
+        ):
+            return False
+        _make(type_, rules, members)
+    return True
+
+
+def _make(type_: str, rules: Aggregate, members: list[postgres.Row]) -> None:
+    """One task from its members, which wait for it from now on."""
+    first = members[0]
+    group = first[3].get("group", "")
+    made = submit_request(
+        TaskRequest(
+            type=rules.into,
+            payload={"group": group, "members": [msgspec.json.decode(m[1]) for m in members]},
+            queue=catalog.queues().name(first[2]),
+            headers=first[3].get("headers", {}),
+        ),
+        tenant_id=first[4],
+    )
+    postgres.query(
+        "WITH m AS (UPDATE task SET parent_id = %s, flags = flags & ~%s WHERE id = ANY(%s) RETURNING id)"
+        " UPDATE task SET flags = flags | %s WHERE id = %s RETURNING 1",
+        [made.id, int(Flag.GROUPED), [m[0] for m in members], int(Flag.COLLECTED), made.id],
+    )
+    log.info(
+        "group collected",
+        type=type_,
+        group=group,
+        members=len(members),
+        task_id=ids.public_id(made.id),
+    )
+
+
+def members_of(collected: list[str]) -> list[str]:
+    """The members that end with these tasks."""
+    rows = postgres.query(
+        "SELECT id::text FROM task WHERE parent_id = ANY(%s::uuid[]) AND state = 7 ORDER BY id",
+        [collected],
+    )
+    return [row[0] for row in rows]
+
+
+def _within_limit(members: list[postgres.Row]) -> list[postgres.Row]:
+    """As many members as one payload may hold; at least one."""
+    left = int(settings.TASKCENTER["MAX_PAYLOAD_BYTES"]) - 1024
+    kept: list[postgres.Row] = []
+    for member in members:
+        left -= len(member[1].encode()) + 1
+        if left < 0 and kept:
+            break
+        kept.append(member)
+    return kept
+
+
+def _rules(member_id: UUID) -> tuple[str, Aggregate]:
+    [(type_,)] = postgres.query("SELECT type FROM task_info WHERE id = %s", [member_id])
+    rules = handler(type_).aggregate
+    if rules is None:
+        raise TaskCenterError(f"{type_} does not declare an aggregate any more", type=type_)
+    return type_, rules

@@ -1,0 +1,189 @@
+"""How prepared requests become rows: keys, locks, tasks, charges - in this order, in one transaction."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from jobs.domain.errors import InsufficientCredits, TaskIdInUse
+from jobs.domain.states import State
+from jobs.operations import chains, credits, tickets
+from jobs.operations.locks import (
+    Batch,
+    Stored,
+    refuse,
+    release_refused,
+    take_idempotency_keys,
+    take_unique_locks,
+)
+from jobs.operations.requests import Prepared, TaskRequest, prepare
+from jobs.store import postgres
+
+
+def store(chunk: Sequence[Prepared]) -> Batch:
+    """Write a chunk inside the caller's transaction. Raises InsufficientCredits for the chunk as a whole."""
+    batch = Batch()
+    items = _refuse_repeated_ids(chunk, batch)
+    items = take_idempotency_keys(items, batch)
+    items = locked = take_unique_locks(items, batch)
+    items = chains.lock_predecessors(items, batch)
+    for item in items:
+        item.account_id = (
+            credits.account_id(item.tenant_id, item.request.user_id) if item.credits else None
+        )
+    _refuse_unknown_accounts(items)
+    rows = _insert([*items, *_children(items)])
+    for item in items:
+        row = rows.get(item.id)
+        if row is None:
+            refuse(batch, item, TaskIdInUse(task_id=item.public_id))
+        else:
+            batch.accepted.append(row)
+    batch.fresh = list(rows.values())
+    release_refused(batch, locked)
+    credits.charge([item for item in items if item.credits and item.id in rows])
+    chains.link([item for item in items if item.id in rows])
+    _add_platform_rows([item for item in items if item.platform is not None and item.id in rows])
+    _count_shards([item for item in items if item.shards is not None and item.id in rows])
+    return batch
+
+
+def _refuse_repeated_ids(chunk: Sequence[Prepared], batch: Batch) -> list[Prepared]:
+    """A caller's own task id given twice in one batch: the second is in use already."""
+    seen: dict[UUID, Prepared] = {}
+    for item in chunk:
+        if seen.setdefault(item.id, item) is not item:
+            refuse(batch, item, TaskIdInUse(task_id=item.public_id), owns_key=False)
+    return list(seen.values())
+
+
+def _refuse_unknown_accounts(items: Sequence[Prepared]) -> None:
+    users = sorted(
+        {
+            i.request.user_id
+            for i in items
+            if i.credits and i.account_id is None and i.request.user_id
+        }
+    )
+    if users:
+        raise InsufficientCredits(users=users, balance=0)
+
+
+def _children(items: Sequence[Prepared]) -> list[Prepared]:
+    """The shards of all parents as rows of their own; they are free, their parent was charged."""
+    children: list[Prepared] = []
+    for parent in items:
+        for payload in parent.shards or ():
+            children.append(_child(parent, payload))
+    return children
+
+
+def _child(parent: Prepared, payload: object) -> Prepared:
+    kept = parent.request
+    request = TaskRequest(
+        type=parent.handler.shard_type or kept.type,
+        payload=payload,
+        queue=kept.queue,
+        priority=kept.priority,
+        process_in=kept.process_in,
+        process_at=kept.process_at,
+        max_retries=kept.max_retries,
+        timeout=kept.timeout,
+        deadline=kept.deadline,
+        retention=kept.retention,
+        tags=kept.tags,
+        business_id=kept.business_id,
+        user_id=kept.user_id,
+        trace_id=kept.trace_id,
+        headers=kept.headers,
+    )
+    child = prepare(request, index=-1, tenant_id=parent.tenant_id)
+    child.parent_id = parent.id
+    child.shards = None
+    child.waits = False
+    return child
+
+
+def _insert(items: Sequence[Prepared]) -> dict[UUID, Stored]:
+    if not items:
+        return {}
+    stamps = {name: tickets.stamp(name) for name in {item.queue.name for item in items}}
+    requests = [item.request for item in items]
+    rows = postgres.fetch(
+        "task_insert",
+        {
+            "ids": [i.id for i in items],
+            "queue_ids": [i.queue.id for i in items],
+            "tenant_ids": [i.tenant_id for i in items],
+            "lanes": [int(i.lane) for i in items],
+            "delays_s": [float(max(r.process_in or 0.0, 0.0)) for r in requests],
+            "ats": [r.process_at for r in requests],
+            "deadlines": [r.deadline for r in requests],
+            "timeouts_ms": [i.timeout_ms for i in items],
+            "retentions_s": [i.retention_s for i in items],
+            "flags": [int(i.flags) for i in items],
+            "max_retries": [i.max_retries for i in items],
+            "credits": [i.credits for i in items],
+            "accounts": [i.account_id for i in items],
+            "parents": [i.parent_id for i in items],
+            "waits": [i.waits for i in items],
+            "fronts": [r.front for r in requests],
+            "tickets": [stamps[i.queue.name] for i in items],
+            "types": [i.handler.name for i in items],
+            "users": [r.user_id for r in requests],
+            "businesses": [r.business_id for r in requests],
+            "traces": [r.trace_id for r in requests],
+            "customs": [r.task_id for r in requests],
+            "platforms": [r.platform for r in requests],
+            "tags": [_array(r.tags) for r in requests],
+            "payloads": [i.payload_json for i in items],
+            "options": [i.options_json for i in items],
+        },
+    )
+    found = {UUID(row[0]): row for row in rows}
+    return {
+        item.id: Stored(
+            index=item.index,
+            id=item.id,
+            public_id=item.public_id,
+            queue_id=found[item.id][1],
+            lane=found[item.id][2],
+            state=State(found[item.id][3]),
+            ticket=found[item.id][4],
+            front=item.request.front,
+            run_at=found[item.id][5],
+            created_at=found[item.id][6],
+        )
+        for item in items
+        if item.id in found
+    }
+
+
+def _array(texts: Sequence[str]) -> str:
+    """A PostgreSQL array literal: arrays of arrays must be rectangular, texts need not."""
+    quoted = ('"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts)
+    return "{" + ",".join(quoted) + "}"
+
+
+def _add_platform_rows(items: Sequence[Prepared]) -> None:
+    """The time limit on the platform runs from the moment the task may start."""
+    if items:
+        postgres.query(
+            "INSERT INTO platform_task (task_id, platform_id, expires_at, polls, unknowns, contact_errors, urls)"
+            " SELECT n.id, n.platform_id, greatest(coalesce(t.run_at, clock_timestamp()), clock_timestamp())"
+            "   + n.limit_s * interval '1 second', 0, 0, 0, '{}'"
+            " FROM unnest(%s::uuid[], %s::bigint[], %s::int[]) AS n(id, platform_id, limit_s)"
+            " JOIN task t ON t.id = n.id RETURNING 1",
+            [
+                [i.id for i in items],
+                [i.platform.id for i in items if i.platform],
+                [i.platform.time_limit_s for i in items if i.platform],
+            ],
+        )
+
+
+def _count_shards(parents: Sequence[Prepared]) -> None:
+    if parents:
+        postgres.query(
+            "INSERT INTO shard_count (task_id, total, done, failed)"
+            " SELECT id, total, 0, 0 FROM unnest(%s::uuid[], %s::int[]) AS n(id, total) RETURNING 1",
+            [[p.id for p in parents], [len(p.shards or ()) for p in parents]],
+        )

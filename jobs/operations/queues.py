@@ -1,0 +1,92 @@
+"""Queues: pause, resume, settings, the emergency stop; and the contract's queues as rows."""
+
+import structlog
+from django.db import transaction
+
+from jobs.contract.reader import contract
+from jobs.domain.errors import Conflict, Invalid
+from jobs.models import Queue
+from jobs.store import catalog, postgres, redis
+
+log = structlog.get_logger("queues")
+
+
+def sync_contract() -> None:
+    """Insert the contract's queues that have no row yet; rows that exist keep what operators set."""
+    for name, spec in contract().queues.items():
+        Queue.objects.get_or_create(
+            name=name, defaults={"weight": spec.weight, "capacity": spec.capacity}
+        )
+    catalog.forget()
+
+
+def pause(name: str, *, reason: str = "") -> None:
+    """No task of this queue starts after this commits. Raises UnknownQueue, Conflict when it is paused already."""
+    _set_paused(name, True, reason)
+
+
+def resume(name: str) -> None:
+    """Raises UnknownQueue, Conflict when it is not paused."""
+    _set_paused(name, False, "")
+
+
+def configure(
+    name: str,
+    *,
+    weight: int | None = None,
+    capacity: int | None = None,
+    concurrency: int | None = None,
+) -> None:
+    """Change what is given, live. Raises UnknownQueue, Invalid."""
+    row = catalog.queues(fresh=True).get(name)
+    if weight is not None and not 1 <= weight <= 1000:
+        raise Invalid("A weight is between 1 and 1000", given=weight)
+    if capacity is not None and capacity < 1:
+        raise Invalid("A capacity is at least 1", given=capacity)
+    if concurrency is not None and concurrency < 1:
+        raise Invalid("A concurrency is at least 1", given=concurrency)
+    with transaction.atomic():
+        postgres.query(
+            "UPDATE queue SET weight = coalesce(%s, weight), capacity = coalesce(%s, capacity),"
+            " concurrency = coalesce(%s, concurrency) WHERE id = %s RETURNING 1",
+            [weight, capacity, concurrency, row.id],
+        )
+        announce()
+
+
+def stop_everything(stopped: bool, *, reason: str = "") -> None:
+    """The emergency stop: no worker starts anything while it is on; running tasks finish."""
+    postgres.query(
+        "UPDATE control SET stopped = %s, stopped_reason = %s, version = version + 1 WHERE id = 1 RETURNING 1",
+        [stopped, reason],
+    )
+    transaction.on_commit(_tell_everybody, robust=True)
+    log.warning("emergency stop", stopped=stopped, reason=reason)
+
+
+def announce() -> None:
+    """Tell running workers that settings changed: they compare the control version with each heartbeat."""
+    postgres.query("UPDATE control SET version = version + 1 WHERE id = 1 RETURNING 1")
+    catalog.forget()
+    transaction.on_commit(_tell_everybody, robust=True)
+
+
+def _tell_everybody() -> None:
+    """Workers look at once instead of at their next heartbeat."""
+    catalog.forget()
+    redis.cancel_signal("all")
+
+
+def _set_paused(name: str, paused: bool, reason: str) -> None:
+    row = catalog.queues(fresh=True).get(name)
+    with transaction.atomic():
+        changed = postgres.query(
+            "UPDATE queue SET paused = %s, paused_reason = %s WHERE id = %s AND paused <> %s RETURNING 1",
+            [paused, reason, row.id, paused],
+        )
+        if not changed:
+            raise Conflict(
+                f"Queue {name} is {'already paused' if paused else 'not paused'}", queue=name
+            )
+        announce()
+    log.warning("queue paused" if paused else "queue resumed", queue=name, reason=reason)

@@ -1,0 +1,199 @@
+"""A run's life in the database: claim, settle, hand back. Fenced by (worker, token) throughout."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from django.db import OperationalError, transaction
+
+from jobs.contract.reader import contract
+from jobs.domain.outcomes import Outcome
+from jobs.domain.states import Status
+from jobs.operations import credits, endings, tickets
+from jobs.store import catalog, postgres
+
+log = structlog.get_logger("runs")
+
+_TRIES = 5
+_ADMIN_SHUTDOWN = {"57P01", "57P02", "57P03"}
+_RETRYABLE = {"40P01", "40001", "55P03"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A claimed task: what the lanes need to run it. `left_s`: seconds to its deadline at the claim."""
+
+    id: str
+    token: int
+    queue_id: int
+    lane: int
+    timeout_ms: int | None
+    credits: int
+    flags: int
+    runs: int
+    retried: int
+    max_retries: int
+    crashes: int
+    status: int
+    tenant_id: int
+    left_s: float | None
+    type: str
+    payload_json: str
+    options_json: str
+    user_id: int | None
+    business_id: str | None
+    trace_id: str | None
+    platform: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Tickets a claim did not turn into runs: paused go back, locked wait a little, the rest are dropped."""
+
+    paused: list[str]
+    locked: list[str]
+    gone: list[str]
+
+
+def claim(worker_id: int, ids: Sequence[str]) -> list[Run]:
+    """Claim pending tasks for a worker, one statement. Ids that don't come back: ask `missing`."""
+    return [
+        Run(*row) for row in postgres.fetch("task_claim", {"ids": list(ids), "worker": worker_id})
+    ]
+
+
+def missing(ids: Sequence[str]) -> Missing:
+    """Why `claim` did not return these ids (engine rule 5)."""
+    rows = {row[0]: row for row in postgres.fetch("task_missing", {"ids": list(ids)})}
+    paused = [i for i in ids if i in rows and rows[i][1] == 1 and rows[i][2]]
+    locked = [i for i in ids if i in rows and rows[i][1] == 1 and not rows[i][2]]
+    known = {*paused, *locked}
+    return Missing(paused=paused, locked=locked, gone=[i for i in ids if i not in known])
+
+
+def pending(queue_ids: Sequence[int], limit: int) -> list[str]:
+    """Pending ids in order, without tickets: what the fallback poller claims from."""
+    found: list[str] = []
+    with transaction.atomic():
+        tickets.ordered_plan()
+        for queue_id in queue_ids:
+            if len(found) >= limit:
+                break
+            rows = postgres.query(
+                "SELECT id::text FROM task WHERE state = 1 AND queue_id = %s ORDER BY ord LIMIT %s",
+                [queue_id, limit - len(found)],
+            )
+            found.extend(row[0] for row in rows)
+    return found
+
+
+def settle(worker_id: int, outcomes: Sequence[Outcome]) -> set[str]:
+    """Write how runs ended; returns the ids that were still ours, the others were fenced.
+
+    Charged tasks that fail are settled apart, so that a locked account holds up nobody else (engine rule 10).
+    """
+    plain = [o for o in outcomes if not _moves_money(o)]
+    money = [o for o in outcomes if _moves_money(o)]
+    accepted: set[str] = set()
+    for batch in (plain, money):
+        if batch:
+            accepted |= _settle_retrying(worker_id, batch)
+    if len(accepted) < len(outcomes):
+        log.warning("fenced", worker=worker_id, count=len(outcomes) - len(accepted))
+    return accepted
+
+
+def hand_back(
+    worker_id: int, held: Sequence[tuple[str, int]], *, unstarted: bool, epoch: int
+) -> list[tuple[str, int, int]]:
+    """Return claimed (id, token) pairs to the head of their queues; no retry is counted.
+
+    Returns (id, queue id, lane) in queue order; their tickets are for the caller to push to the front.
+    """
+    rows = postgres.fetch(
+        "task_hand_back",
+        {
+            "ids": [h[0] for h in held],
+            "tokens": [h[1] for h in held],
+            "worker": worker_id,
+            "unstarted": int(unstarted),
+            "epoch": epoch,
+        },
+    )
+    return [(r[0], r[1], r[2]) for r in rows]
+
+
+def report_progress(worker_id: int, moved: Sequence[tuple[str, int, int]]) -> None:
+    """Write the progress (id, token, percent) of runs that are still this worker's."""
+    postgres.query(
+        "UPDATE task t SET progress = x.percent"
+        " FROM unnest(%s::uuid[], %s::int[], %s::smallint[]) x(id, token, percent)"
+        " WHERE t.id = x.id AND t.state + 0 = 2 AND t.worker_id + 0 = %s AND t.token = x.token"
+        " AND t.progress <> x.percent RETURNING 1",
+        [[m[0] for m in moved], [m[1] for m in moved], [m[2] for m in moved], worker_id],
+    )
+
+
+def holds(worker_id: int) -> dict[str, int]:
+    """The self-audit's question: id → token of every row active under this worker."""
+    return {row[0]: row[1] for row in postgres.fetch("worker_holds", {"worker": worker_id})}
+
+
+def _moves_money(outcome: Outcome) -> bool:
+    return outcome.charged and outcome.status in (Status.FAILURE, Status.CANCELLED)
+
+
+def _settle_retrying(worker_id: int, batch: Sequence[Outcome]) -> set[str]:
+    """Repeat the whole transaction on deadlock or lock time-out; then halve, so that one bad row blocks nobody."""
+    for attempt in range(_TRIES):
+        try:
+            return _settle_once(worker_id, batch)
+        except OperationalError as error:
+            code = getattr(error.__cause__, "sqlstate", None)
+            if code not in _RETRYABLE:
+                raise
+            log.warning("settle repeated", code=code, count=len(batch), attempt=attempt)
+            time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
+    if len(batch) == 1:
+        return _settle_once(worker_id, batch)
+    half = len(batch) // 2
+    return _settle_retrying(worker_id, batch[:half]) | _settle_retrying(worker_id, batch[half:])
+
+
+def _settle_once(worker_id: int, batch: Sequence[Outcome]) -> set[str]:
+    with transaction.atomic():
+        rows = postgres.fetch("task_settle", _settle_params(worker_id, batch))
+        endings.follow_up(
+            [
+                endings.Ended(id=r[0], state=r[2], status=r[3], flags=r[4], parent_id=r[5])
+                for r in rows
+            ],
+            batch,
+        )
+        credits.pay_back((r[6], r[7]) for r in rows if r[6] is not None)
+    return {row[0] for row in rows}
+
+
+def _settle_params(worker_id: int, batch: Sequence[Outcome]) -> dict[str, object]:
+    return {
+        "ids": [o.task_id for o in batch],
+        "tokens": [o.token for o in batch],
+        "states": [int(o.state) for o in batch],
+        "statuses": [int(o.status) for o in batch],
+        "delays_s": [o.delay_s for o in batch],
+        "counts": [o.counts for o in batch],
+        "dead": [o.to_dead_letter for o in batch],
+        "kinds": [int(o.kind) for o in batch],
+        "errors": [o.error or o.fail_reason for o in batch],
+        "results": [
+            None if o.result is None else msgspec.json.encode(o.result).decode() for o in batch
+        ],
+        "progress": [o.progress for o in batch],
+        "crashed": [int(o.crashed) for o in batch],
+        "worker": worker_id,
+        "dead_queue": catalog.queues().dead_letter_id,
+        "dead_retention_s": contract().defaults.dead_retention_s,
+    }

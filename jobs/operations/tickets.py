@@ -1,0 +1,195 @@
+"""Tickets: getting the ids of pending tasks into Redis, and finding out when Redis forgot them.
+
+A row's `ticket` column holds the epoch under which its ticket is out, 0 for none. Whoever finds Redis under another
+epoch raises it, which invalidates every row's ticket at once; `refill` is the one way back (engine rules 1 and 2).
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from jobs.contract.reader import contract
+from jobs.domain.errors import RedisUnavailable, StaleEpoch
+from jobs.store import catalog, keys, postgres, redis
+from jobs.store.redis import Ticket
+
+log = structlog.get_logger("tickets")
+
+_CLOSED_S = 0.5
+_DOWN_S = 1.0
+_NEVER = 0.0
+
+
+class _View:
+    """What this process believes of Redis between two round trips."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.epoch = 0
+        self.down_until_s = _NEVER
+        self.closed_until_s: dict[str, float] = {}
+        self.spilled = False
+
+
+_view = _View()
+
+
+def epoch() -> int:
+    """The epoch this process works under; reads it (and heals Redis) at the first question."""
+    if _view.epoch == 0:
+        renew()
+    return _view.epoch
+
+
+def stamp(queue: str) -> int:
+    """What to write into a new pending row's `ticket`: the epoch, or 0 when no ticket will go out now."""
+    now_s = time.monotonic()
+    if not settings.ASYNQ_POLLING_ENABLED or now_s < _view.down_until_s:
+        return 0
+    if now_s < _view.closed_until_s.get(queue, _NEVER):
+        return 0
+    try:
+        return epoch()
+    except RedisUnavailable:
+        _mark_down()
+        return 0
+
+
+def push(tickets: Sequence[Ticket], *, front: bool = False) -> set[str]:
+    """Push stamped tickets after their commit; returns the ids that are deferred. Never raises for Redis' sake."""
+    if not tickets:
+        return set()
+    limit = contract().limits.window * (2 if front else 1)
+    try:
+        _, full = redis.push(tickets, epoch=epoch(), limit=limit, front=front)
+    except StaleEpoch:
+        _view.epoch = 0
+        return {
+            ticket.id for ticket in tickets
+        }  # their stamp is of an old epoch now: refill finds them
+    except RedisUnavailable as error:
+        _mark_down()
+        log.warning("tickets deferred", count=len(tickets), error=str(error))
+        full = [ticket.id for ticket in tickets]
+    if full:
+        _spill(tickets, full)
+    return set(full)
+
+
+def push_after_commit(tickets: Sequence[Ticket], *, front: bool = False) -> None:
+    """Push when the caller's transaction commits (at once outside of one)."""
+    if tickets:
+        transaction.on_commit(lambda: push(tickets, front=front) and None, robust=True)
+
+
+def renew() -> int:
+    """Agree with Redis on an epoch: raise it when Redis holds none or another. Raises RedisUnavailable."""
+    with _view.lock:
+        stored = int(postgres.query("SELECT epoch FROM redis_shard WHERE name = 'default'")[0][0])
+        held, run_id = redis.epoch_and_run_id()
+        if held != stored:
+            stored = int(postgres.fetch("epoch_raise", {"seen": stored, "run_id": run_id})[0][0])
+            redis.set_epoch(stored)
+            log.warning("redis epoch raised", epoch=stored, held=held)
+            _view.spilled = True
+        _view.epoch = stored
+        _view.down_until_s = _NEVER
+        return stored
+
+
+def forget() -> None:
+    """Drop this process' view (tests, after a fork)."""
+    global _view
+    _view = _View()
+
+
+def refill(*, thorough: bool = False) -> int:
+    """Give tickets to pending rows that have none valid, queue by queue, while their lists are short.
+
+    `thorough` looks even where the counters say that nothing is missing. Returns how many were pushed.
+    """
+    now, window, pushed = epoch(), contract().limits.window, 0
+    rows = catalog.queues().rows
+    lists = [keys.tickets(row.name, lane) for row in rows for lane in keys.LISTED]
+    lengths, per = redis.depths(lists), len(keys.LISTED)
+    for place, row in enumerate(rows):
+        depth = sum(lengths[place * per : (place + 1) * per])
+        if row.paused or depth >= window // 2:
+            continue
+        if thorough or _view.spilled or _pending(row.id) > depth:
+            pushed += _refill_queue(row, now, min(window - depth, 1000))
+    if pushed == 0:
+        _view.spilled = False
+    return pushed
+
+
+def look(suspects: set[str]) -> set[str]:
+    """Compare window and rows once: push what was missing already in `suspects`, return what is missing now."""
+    now = epoch()
+    workers = [row[0] for row in postgres.query("SELECT id FROM worker WHERE dead_at IS NULL")]
+    in_flight = set().union(*redis.held(workers).values()) if workers else set()
+    missing: set[str] = set()
+    for row in catalog.queues(fresh=True).rows:
+        expected = postgres.fetch(
+            "task_window", {"queue": row.id, "limit": 2 * contract().limits.window, "epoch": now}
+        )
+        if not expected:
+            continue
+        listed = {id_ for lane in keys.LISTED for id_ in redis.listed(keys.tickets(row.name, lane))}
+        lost = [
+            Ticket(id_, row.name, lane)
+            for id_, lane in expected
+            if id_ not in listed and id_ not in in_flight
+        ]
+        again = [ticket for ticket in lost if ticket.id in suspects]
+        if again:
+            log.warning("lost tickets pushed again", queue=row.name, count=len(again))
+            push(again)
+        missing.update(ticket.id for ticket in lost if ticket.id not in suspects)
+    return missing
+
+
+def tickets_of(rows: Iterable[tuple[str, int, int]]) -> list[Ticket]:
+    """Tickets for (id, queue id, lane) rows."""
+    known = catalog.queues()
+    return [Ticket(id_, known.name(queue_id), lane) for id_, queue_id, lane in rows]
+
+
+def _refill_queue(row: catalog.QueueRow, now: int, limit: int) -> int:
+    with transaction.atomic():
+        ordered_plan()
+        rows = postgres.fetch("task_refill", {"queue": row.id, "epoch": now, "limit": limit})
+    rows.sort(key=lambda r: r[2])
+    deferred = push([Ticket(id_, row.name, lane) for id_, lane, _ in rows])
+    return len(rows) - len(deferred)
+
+
+def ordered_plan() -> None:
+    """Keep statements that read by order on their index, whatever the statistics say (engine rule 4)."""
+    postgres.query(
+        "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+    )
+
+
+def _pending(queue_id: int) -> int:
+    rows = postgres.query("SELECT n FROM queue_stat WHERE queue_id = %s AND metric = 1", [queue_id])
+    return int(rows[0][0]) if rows else 0
+
+
+def _spill(tickets: Sequence[Ticket], full: Sequence[str]) -> None:
+    _view.spilled = True
+    lost = set(full)
+    until_s = time.monotonic() + _CLOSED_S
+    for ticket in tickets:
+        if ticket.id in lost:
+            _view.closed_until_s[ticket.queue] = until_s
+    postgres.execute("task_unticket", {"ids": list(full)})
+
+
+def _mark_down() -> None:
+    _view.down_until_s = time.monotonic() + _DOWN_S
+    _view.epoch = 0

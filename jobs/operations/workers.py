@@ -1,0 +1,135 @@
+"""Workers: birth, heartbeat, death - by the database's clock, final, and observed (engine rules 6 to 8)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+from django.db import transaction
+
+from jobs.contract.reader import contract
+from jobs.domain.errors import Invalid, NotFound, RedisUnavailable
+from jobs.domain.outcomes import Kind
+from jobs.domain.states import State, Status
+from jobs.operations import endings, tickets
+from jobs.operations.endings import Finish
+from jobs.store import postgres, redis
+
+log = structlog.get_logger("workers")
+
+COMMANDS = ("", "quiet", "stop")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beat:
+    """What a heartbeat brought: the control version, the emergency stop, a command, tasks to cancel."""
+
+    version: int
+    stopped: bool
+    command: str
+    cancel: list[str]
+
+
+def register(name: str, stats: dict[str, Any]) -> int:
+    """A fresh id for a starting worker; ids are never used again."""
+    rows = postgres.query(
+        "INSERT INTO worker (name, started_at, beat_at, command, stats)"
+        " VALUES (%s, clock_timestamp(), clock_timestamp(), '', %s::jsonb) RETURNING id",
+        [name, _json(stats)],
+    )
+    return int(rows[0][0])
+
+
+def beat(worker_id: int, stats: dict[str, Any]) -> Beat | None:
+    """Renew the lease. None: somebody declared this worker dead; it must settle nothing more and start over."""
+    rows = postgres.fetch("worker_beat", {"worker": worker_id, "stats": _json(stats)})
+    if not rows:
+        return None
+    version, stopped, command, cancel = rows[0]
+    return Beat(version=version, stopped=stopped, command=command, cancel=list(cancel))
+
+
+def retire(worker_id: int) -> None:
+    """A worker's orderly end, after it has handed everything back."""
+    postgres.query(
+        "UPDATE worker SET dead_at = clock_timestamp() WHERE id = %s AND dead_at IS NULL RETURNING 1",
+        [worker_id],
+    )
+
+
+def bury_silent(lease_s: float) -> list[int]:
+    """Declare workers dead that have been silent for a lease. Only for callers whose own sweeps were on time."""
+    rows = postgres.fetch("worker_bury", {"lease_s": lease_s})
+    for worker_id, name in rows:
+        log.warning("worker lost", worker=name, worker_id=worker_id)
+        try:
+            redis.bury(worker_id)
+        except RedisUnavailable as error:
+            log.info("dead worker's keys left to expire", worker_id=worker_id, error=str(error))
+    return [row[0] for row in rows]
+
+
+def rescue() -> int:
+    """Return what runs under no living worker to its queue; convict poison; finish open cancellations."""
+    poison = contract().poison
+    epoch = tickets.stamp("")
+    rows = postgres.fetch(
+        "task_rescue", {"crash_limit": poison.most_at, "solo_at": poison.solo_at, "epoch": epoch}
+    )
+    if rows:
+        log.warning("tasks rescued", count=len(rows))
+        if epoch:
+            tickets.push(
+                list(reversed(tickets.tickets_of([(r[0], r[1], r[2]) for r in rows]))), front=True
+            )
+    return len(rows) + _finish_orphans(poison.most_at)
+
+
+def command(worker_id: int, verb: str) -> None:
+    """Ask a worker to be quiet or to stop. Raises Invalid, NotFound."""
+    if verb not in COMMANDS:
+        raise Invalid(f"Unknown command {verb!r}", known=COMMANDS)
+    rows = postgres.query(
+        "UPDATE worker SET command = %s WHERE id = %s AND dead_at IS NULL RETURNING id",
+        [verb, worker_id],
+    )
+    if not rows:
+        raise NotFound("There is no such living worker", worker=worker_id)
+    redis.cancel_signal(worker_id)
+
+
+def _finish_orphans(crash_limit: int) -> int:
+    orphans = postgres.fetch("task_orphans", {"crash_limit": crash_limit})
+    for id_, cancelled in orphans:
+        how = _cancelled() if cancelled else _poison(crash_limit)
+        with transaction.atomic():
+            endings.finish([id_], how)
+    return len(orphans)
+
+
+def _cancelled() -> Finish:
+    return Finish(
+        state=State.COMPLETED,
+        status=Status.CANCELLED,
+        sources=(State.ACTIVE,),
+        kind=Kind.CANCELLED,
+        reason="cancelled",
+        crashed=1,
+    )
+
+
+def _poison(limit: int) -> Finish:
+    return Finish(
+        state=State.ARCHIVED,
+        status=Status.FAILURE,
+        sources=(State.ACTIVE,),
+        kind=Kind.DEAD,
+        reason="poison",
+        error=f"Poison: its worker died {limit} times while this task ran",
+        dead=True,
+        crashed=1,
+    )
+
+
+def _json(stats: dict[str, Any]) -> str:
+    return msgspec.json.encode(stats).decode()

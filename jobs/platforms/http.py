@@ -1,0 +1,259 @@
+"""HTTP as we do it with strangers: pooled, guarded, no redirects, bounded in size and time, strict JSON."""
+
+import asyncio
+import json
+import math
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+
+import httpcore
+import httpx
+
+from jobs.domain.errors import TaskCenterError
+from jobs.platforms.guard import resolve_host
+
+MAX_BODY_BYTES = 5_000_000
+TOTAL_S = 60.0
+_TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=10.0)
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
+_MAX_DEPTH = 64
+_MAX_RETRY_AFTER_S = 3600.0
+
+
+class _GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to the very address that was checked, so that a name cannot change in between."""
+
+    def __init__(self, *, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                ips = await resolve_host(host, port, allow_private=self._allow_private)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"resolving {host} took too long") from error
+        failure: Exception | None = None
+        for ip in ips[:4]:
+            try:
+                return await self._inner.connect_tcp(
+                    ip, port, timeout, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError(f"no address for {host}")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Pool(httpx.AsyncHTTPTransport):
+    def __init__(self, ssl_context: ssl.SSLContext, *, allow_private: bool) -> None:
+        super().__init__(verify=ssl_context, trust_env=False)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=ssl_context,
+            max_connections=_LIMITS.max_connections,
+            max_keepalive_connections=_LIMITS.max_keepalive_connections,
+            keepalive_expiry=_LIMITS.keepalive_expiry,
+            network_backend=_GuardedBackend(allow_private=allow_private),
+        )
+
+
+class GuardedTransport(httpx.AsyncBaseTransport):
+    """Public addresses only, unless the request's extension `allow_private` says otherwise."""
+
+    def __init__(self) -> None:
+        ssl_context = httpx.create_ssl_context(trust_env=False)
+        self._public = _Pool(ssl_context, allow_private=False)
+        self._private = _Pool(ssl_context, allow_private=True)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        private = request.extensions.get("allow_private") is True
+        return await (self._private if private else self._public).handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._public.aclose()
+        await self._private.aclose()
+
+
+def make_client() -> httpx.AsyncClient:
+    """The client for all platforms and callbacks of one event loop; close it with `aclose()`."""
+    return httpx.AsyncClient(
+        transport=GuardedTransport(),
+        timeout=_TIMEOUT,
+        follow_redirects=False,
+        trust_env=False,
+        headers={
+            "User-Agent": "TaskCenter/1",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """An HTTP answer. `problem` says why `body` isn't there: not JSON, too large, redirect…"""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: object = None
+    problem: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status_code < 300
+
+    @property
+    def retry_after_s(self) -> float | None:
+        return read_retry_after(self.headers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoAnswer:
+    """No HTTP answer. `sent=False`: the request certainly never reached the platform's software."""
+
+    reason: str
+    sent: bool
+
+
+_NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+
+async def exchange(
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    allow_private: bool = False,
+    max_bytes: int = MAX_BODY_BYTES,
+    total_s: float | None = None,
+    **parts: Any,
+) -> Answer | NoAnswer:
+    """One request and its whole answer; `parts` are httpx's (headers, json, content, files, data)."""
+    extensions = {"allow_private": allow_private, "timeout": _TIMEOUT.as_dict()}
+    try:
+        request = client.build_request(method, url, extensions=extensions, **parts)
+    except (httpx.InvalidURL, TypeError, ValueError) as error:
+        # A header, URL or body that cannot be put on the wire (a credential with a line feed).
+        return NoAnswer(reason=f"the request cannot be built: {type(error).__name__}", sent=False)
+    answered = False
+    try:
+        async with asyncio.timeout(total_s or TOTAL_S):
+            response = await client.send(request, stream=True)
+            answered = True
+            try:
+                return _read(response, await _bounded(response, max_bytes))
+            finally:
+                await response.aclose()
+    except (TaskCenterError, *_NOT_SENT) as error:
+        return NoAnswer(reason=_say(error), sent=answered)
+    except (httpx.HTTPError, httpx.StreamError, TimeoutError, ValueError) as error:
+        return NoAnswer(reason=_say(error), sent=True)
+
+
+def _say(error: Exception) -> str:
+    if isinstance(error, httpx.LocalProtocolError):
+        # Its text repeats the header, credential and all.
+        return "LocalProtocolError: the request cannot be put on the wire"
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+async def _bounded(response: httpx.Response, max_bytes: int) -> bytes | None:
+    """The body, or None as soon as it is longer than allowed."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > max_bytes:
+            return None
+    return bytes(body)
+
+
+def _read(response: httpx.Response, raw: bytes | None) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    body, problem = None, None
+    if raw is None:
+        problem = "the answer is too large"
+    elif response.is_redirect:
+        problem = "the answer is a redirect, which is not followed"
+    elif headers.get("content-encoding", "identity") != "identity":
+        # We asked for none; a few compressed kilobytes can be gigabytes.
+        problem = "the answer is compressed"
+    elif not raw.strip():
+        problem = "the answer is empty"
+    else:
+        try:
+            body = strict_json(raw)
+        except ValueError as error:
+            problem = f"the answer is not JSON: {error}"[:300]
+    return Answer(status_code=response.status_code, headers=headers, body=body, problem=problem)
+
+
+def strict_json(raw: bytes) -> Any:
+    """Parse JSON a database can keep: no NaN, no infinity, no NUL (replaced), bounded depth. Raises ValueError."""
+    try:
+        value = json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return _storable(value, _MAX_DEPTH)
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is out of range")
+    return value
+
+
+def _storable(value: Any, depth: int) -> Any:
+    if depth < 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return _clean(value)
+    if isinstance(value, list):
+        return [_storable(item, depth - 1) for item in value]
+    if isinstance(value, dict):
+        return {_clean(key): _storable(item, depth - 1) for key, item in value.items()}
+    return value
+
+
+def _clean(text: str) -> str:
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from a number or a date (by the sender's own clock), at most an hour."""
+    text = headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return min(float(text[:6]), _MAX_RETRY_AFTER_S)
+    try:
+        then = parsedate_to_datetime(text).timestamp()
+        now = (
+            parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else time.time()
+        )
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+    return min(max(0.0, then - now), _MAX_RETRY_AFTER_S)

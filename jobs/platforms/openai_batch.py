@@ -1,0 +1,243 @@
+"""OpenAI batches. Payload: `{"endpoint", "requests": […]}` or `{"endpoint", "input_file_id"}`, plus `metadata`.
+
+A request is a line of the batch file, or just its body (then `custom_id`, method and URL are added).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import httpx
+
+from jobs.domain.states import Status
+from jobs.platforms.base import (
+    Accepted,
+    Ambiguous,
+    CancelDone,
+    Cancelled,
+    CancelRequested,
+    CancelResult,
+    CancelTransient,
+    Failed,
+    PlatformConfig,
+    PollRequest,
+    PollResult,
+    Rejected,
+    Running,
+    SubmitRequest,
+    SubmitResult,
+    Succeeded,
+    TooLate,
+    Transient,
+    TransientPoll,
+    WebhookHint,
+)
+from jobs.platforms.webhooks import WebhookRefused, lower, read_body, verify_standard
+from jobs.platforms.wire import (
+    Wire,
+    body_of,
+    brief,
+    cancel_failure,
+    each,
+    escaped,
+    field,
+    poll_failure,
+    read_id,
+    say,
+    status_result,
+    submit_failure,
+)
+
+STATUSES = {
+    "validating": Status.SUBMITTED,
+    "in_progress": Status.IN_PROGRESS,
+    "finalizing": Status.IN_PROGRESS,
+    "cancelling": Status.IN_PROGRESS,
+    "completed": Status.SUCCESS,
+    "failed": Status.FAILURE,
+    "expired": Status.FAILURE,
+    "cancelled": Status.CANCELLED,
+}
+_REFERENCE = "taskcenter_reference"
+_KEPT = ("id", "status", "output_file_id", "error_file_id", "request_counts", "usage", "errors")
+_RESULT = ("output_file_id", "error_file_id", "request_counts", "usage")
+_PAGES = 5
+
+
+class OpenAIBatchAdapter:
+    """Our reference travels in the batch's metadata, and the latest batches are looked through for it."""
+
+    protocol: ClassVar[str] = "openai_batch"
+    supports_lookup: ClassVar[bool] = True
+
+    def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
+        self._wire = Wire(config, client, strip="/v1")
+        self._secret = config.webhook_secret
+        self._headers = {"Authorization": f"Bearer {config.credential}"}
+        for option, header in (
+            ("organization", "OpenAI-Organization"),
+            ("project", "OpenAI-Project"),
+        ):
+            if option in config.options:
+                self._headers[header] = str(config.options[option])
+
+    async def submit(self, request: SubmitRequest) -> SubmitResult:
+        endpoint, metadata = request.payload.get("endpoint"), request.payload.get("metadata", {})
+        if not isinstance(endpoint, str) or not isinstance(metadata, dict):
+            return Rejected(reason="the payload needs `endpoint` (text); `metadata` is an object")
+        file_id = request.payload.get("input_file_id")
+        if file_id is None:
+            file_id = await self._upload(request, endpoint)
+        if not isinstance(file_id, str):
+            return (
+                file_id
+                if isinstance(file_id, Rejected | Transient)
+                else Rejected(reason="no file id")
+            )
+        body = {
+            "input_file_id": file_id,
+            "endpoint": endpoint,
+            "completion_window": "24h",
+            "metadata": {**metadata, _REFERENCE: request.reference},
+        }
+        headers = self._headers | {"Idempotency-Key": request.reference}
+        answer = await self._wire.call("POST", "/v1/batches", headers, json=body)
+        failure = submit_failure(answer)
+        return failure if failure is not None else _accepted(body_of(answer))
+
+    async def _upload(self, request: SubmitRequest, endpoint: str) -> str | Rejected | Transient:
+        """Store the batch file. A file alone runs nothing: whatever goes wrong here may be tried again."""
+        requests = request.payload.get("requests")
+        if not isinstance(requests, list) or not requests:
+            return Rejected(reason="the payload needs `requests` (a list) or `input_file_id`")
+        lines = "\n".join(json.dumps(_line(item, n, endpoint)) for n, item in enumerate(requests))
+        answer = await self._wire.call(
+            "POST",
+            "/v1/files",
+            self._headers,
+            data={"purpose": "batch"},
+            files={"file": ("batch.jsonl", lines.encode(), "application/jsonl")},
+        )
+        failure = submit_failure(answer)
+        if isinstance(failure, Ambiguous):
+            return Transient(reason=failure.reason)
+        if failure is not None:
+            return failure
+        return read_id(field(body_of(answer), "id")) or Transient(
+            reason="the file stored has no id"
+        )
+
+    async def lookup(self, reference: str) -> Accepted | Transient | None:
+        after = ""
+        for _ in range(_PAGES):
+            answer = await self._wire.call("GET", f"/v1/batches?limit=100{after}", self._headers)
+            failure = poll_failure(answer)
+            if failure is not None:
+                return Transient(reason=failure.reason)
+            batches = field(body_of(answer), "data")
+            for batch in batches if isinstance(batches, list) else []:
+                if field(batch, f"metadata.{_REFERENCE}") == reference:
+                    found = _accepted(batch)
+                    return found if isinstance(found, Accepted) else Transient(reason=found.reason)
+            last = read_id(field(body_of(answer), "last_id"))
+            if field(body_of(answer), "has_more") is not True or last is None:
+                return None
+            after = f"&after={escaped(last)}"
+        return Transient(reason="the reference is not among the latest batches")
+
+    async def poll(self, requests: list[PollRequest]) -> dict[str, PollResult]:
+        return await each(requests, self._poll)
+
+    async def _poll(self, request: PollRequest) -> PollResult:
+        answer = await self._wire.call(
+            "GET", f"/v1/batches/{escaped(request.external_id)}", self._headers
+        )
+        failure = poll_failure(answer)
+        if failure is not None:
+            return failure
+        if field(body_of(answer), "id") != request.external_id:
+            return TransientPoll(reason="the answer is about another batch")
+        return _read(body_of(answer))
+
+    async def cancel(self, request: PollRequest) -> CancelResult:
+        """Two-phase: up to ten minutes in `cancelling`, and what was done by then is billed."""
+        url = f"/v1/batches/{escaped(request.external_id)}/cancel"
+        answer = await self._wire.call("POST", url, self._headers)
+        failure = cancel_failure(answer)
+        if failure is not None:
+            return failure
+        word = field(body_of(answer), "status")
+        match STATUSES.get(word) if isinstance(word, str) else None:
+            case Status.CANCELLED:
+                return CancelDone(raw_status=word)
+            case Status.SUCCESS | Status.FAILURE:
+                return TooLate(raw_status=word)
+            case None:
+                return CancelTransient(reason="the answer to the cancel has no known status")
+        return CancelRequested(raw_status=word)
+
+    async def prepare_webhook(self, now_s: float) -> None:
+        return None
+
+    def verify_webhook(self, headers: Mapping[str, str], body: bytes, now_s: float) -> None:
+        verify_standard(self._secret, headers, body, now_s)
+
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookHint:
+        """It carries the id only: poll now."""
+        event = read_body(body)
+        external_id = read_id(field(event, "data.id"))
+        if external_id is None or not str(event.get("type")).startswith("batch."):
+            raise WebhookRefused("The webhook is not about a batch")
+        return WebhookHint(external_id=external_id, delivery_id=lower(headers).get("webhook-id"))
+
+
+def _accepted(batch: object) -> Accepted | Ambiguous:
+    external_id, word = read_id(field(batch, "id")), field(batch, "status")
+    if external_id is None or not isinstance(word, str):
+        return Ambiguous(reason="the batch created has no id or status")
+    open_ = STATUSES.get(word) is Status.IN_PROGRESS
+    return Accepted(
+        external_id=external_id,
+        status=Status.IN_PROGRESS if open_ else Status.SUBMITTED,
+        raw_status=word,
+        answer=brief(batch, _KEPT),
+    )
+
+
+def _line(item: object, number: int, endpoint: str) -> object:
+    if isinstance(item, dict) and "body" in item and "custom_id" in item:
+        return {"method": "POST", "url": endpoint, **item}
+    return {"custom_id": f"request-{number}", "method": "POST", "url": endpoint, "body": item}
+
+
+def _read(batch: Any) -> PollResult:
+    word, kept = field(batch, "status"), brief(batch, _KEPT)
+    running = status_result(word, STATUSES, kept)
+    if isinstance(running, Running):
+        return Running(
+            status=running.status,
+            raw_status=running.raw_status,
+            progress=_progress(batch),
+            answer=kept,
+        )
+    if running is not None:
+        return running
+    match STATUSES[word]:
+        case Status.SUCCESS:
+            return Succeeded(result=brief(batch, _RESULT), raw_status=word, answer=kept)
+        case Status.CANCELLED:
+            return Cancelled(raw_status=word, answer=kept)
+    otherwise = "not done within 24 hours" if word == "expired" else "the batch failed"
+    return Failed(
+        reason=say(field(batch, "errors.data.0"), otherwise), raw_status=word, answer=kept
+    )
+
+
+def _progress(batch: object) -> int | None:
+    total, *done = (
+        field(batch, f"request_counts.{name}") for name in ("total", "completed", "failed")
+    )
+    if not isinstance(total, int) or total <= 0:
+        return None
+    finished = sum(count for count in done if isinstance(count, int))
+    return max(0, min(100, finished * 100 // total))

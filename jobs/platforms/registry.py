@@ -1,0 +1,36 @@
+"""Which adapter speaks which protocol."""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+import httpx
+
+from jobs.domain.errors import Misconfigured
+from jobs.platforms.base import Adapter, PlatformConfig
+from jobs.platforms.fal import FalAdapter
+from jobs.platforms.generic import GenericAdapter
+from jobs.platforms.kling import KlingAdapter
+from jobs.platforms.openai_batch import OpenAIBatchAdapter
+from jobs.platforms.replicate import ReplicateAdapter
+
+_Maker = Callable[[PlatformConfig, httpx.AsyncClient], Adapter]
+
+PROTOCOLS: MappingProxyType[str, _Maker] = MappingProxyType(
+    {
+        "replicate": ReplicateAdapter,
+        "fal": FalAdapter,
+        "openai_batch": OpenAIBatchAdapter,
+        "kling": KlingAdapter,
+        "generic": GenericAdapter,
+    }
+)
+
+
+def adapter_for(config: PlatformConfig, client: httpx.AsyncClient) -> Adapter:
+    """Cheap: make one per batch of requests. Raises Misconfigured for a protocol or options that are wrong."""
+    maker = PROTOCOLS.get(config.protocol)
+    if maker is None:
+        raise Misconfigured(
+            f"{config.name}: unknown protocol {config.protocol!r}", allowed=sorted(PROTOCOLS)
+        )
+    return maker(config, client)

@@ -1,0 +1,84 @@
+"""Is the system able to do its work? Never raises: what cannot be reached is said so."""
+
+import msgspec
+import structlog
+from django.conf import settings
+from django.db import DatabaseError
+
+from jobs.contract.reader import contract
+from jobs.domain.errors import RedisUnavailable
+from jobs.domain.states import Lane
+from jobs.selectors import queues, workers
+from jobs.selectors.queues import LEVELS, QueueView
+from jobs.store import keys, postgres, redis
+
+log = structlog.get_logger("health")
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """`drift`: pending tasks that should have a ticket in Redis and have none (null: unknown); `queue_utilization`: worst."""
+
+    healthy: bool
+    redis_connected: bool
+    postgres_connected: bool
+    queue_utilization: float
+    worker_active_count: int
+    processor_count: int
+    backpressure_state: str
+    drift: int | None
+    stopped: bool
+
+
+def check() -> Health:
+    """Look at both stores now. Healthy: the stores answer, a worker is alive and nothing is stopped."""
+    seen, redis_up = _look(), redis_connected()
+    listed, alive, slots, stopped = seen or ([], 0, 0, False)
+    stores = seen is not None and (redis_up or not settings.ASYNQ_POLLING_ENABLED)
+    return Health(
+        healthy=stores and alive > 0 and not stopped,
+        redis_connected=redis_up,
+        postgres_connected=seen is not None,
+        queue_utilization=max((q.utilization for q in listed), default=0.0),
+        worker_active_count=alive,
+        processor_count=slots,
+        backpressure_state=worst_level(listed),
+        drift=drift(listed) if seen is not None and redis_up else None,
+        stopped=stopped,
+    )
+
+
+def redis_connected() -> bool:
+    try:
+        return redis.ping()
+    except RedisUnavailable:
+        return False
+
+
+def worst_level(listed: list[QueueView]) -> str:
+    return LEVELS[max((LEVELS.index(q.backpressure_state) for q in listed), default=0)]
+
+
+def drift(listed: list[QueueView]) -> int | None:
+    """Summed over queues: tasks that wait within the window minus tickets that are out; transient while busy."""
+    window, names = contract().limits.window, [q.queue for q in listed]
+    lists = [keys.tickets(name, lane) for name in names for lane in (Lane.ASYNC, Lane.PROCESS)]
+    try:
+        depths = redis.depths(lists)
+    except RedisUnavailable:
+        return None
+    tickets = [a + b for a, b in zip(depths[::2], depths[1::2], strict=True)]
+    return sum(
+        max(0, min(q.pending, window) - n) for q, n in zip(listed, tickets, strict=True) if not q.paused
+    )
+
+
+def _look() -> tuple[list[QueueView], int, int, bool] | None:
+    try:
+        return queues.listing(), *workers.alive(), _stopped()
+    except DatabaseError as error:
+        log.warning("postgres unreachable", error=str(error).strip())
+        return None
+
+
+def _stopped() -> bool:
+    return bool(postgres.query("SELECT stopped FROM control WHERE id = 1")[0][0])

@@ -1,0 +1,65 @@
+"""The first page: totals, rates, top errors, alerts."""
+
+from datetime import datetime
+
+import msgspec
+
+from jobs.domain.states import State
+from jobs.selectors import alerts, health, queues, rates
+from jobs.selectors.alerts import Firing
+from jobs.selectors.health import Health
+from jobs.selectors.rates import Rate
+from jobs.store import postgres
+
+_ERRORS_SEEN = 1000
+
+
+class TopError(msgspec.Struct, frozen=True, kw_only=True):
+    """Failed runs of the last hour with the same first line."""
+
+    error: str
+    count: int
+    last_at: datetime
+
+
+class Rates(msgspec.Struct, frozen=True, kw_only=True):
+    minute: Rate
+    hour: Rate
+
+
+class Overview(msgspec.Struct, frozen=True, kw_only=True):
+    """`totals`: tasks per state, `size`, `processed`, `failed`, over all queues."""
+
+    health: Health
+    totals: dict[str, int]
+    rates: Rates
+    top_errors: list[TopError]
+    alerts: list[Firing]
+
+
+def overview() -> Overview:
+    now = rates.read()
+    return Overview(
+        health=health.check(),
+        totals=_totals(),
+        rates=Rates(minute=rates.over(60.0, now), hour=rates.over(3600.0, now)),
+        top_errors=top_errors(),
+        alerts=alerts.firing(),
+    )
+
+
+def top_errors(limit: int = 10) -> list[TopError]:
+    """Of the last failed runs of the hour (at most a thousand), by first line."""
+    rows = postgres.query(
+        "SELECT left(split_part(error, E'\\n', 1), 300) AS line, count(*), max(ended_at) FROM ("
+        " SELECT error, ended_at FROM task_run WHERE ended_at > (SELECT clock_timestamp()) - interval '1 hour'"
+        " AND error IS NOT NULL ORDER BY ended_at DESC LIMIT %s) x GROUP BY line ORDER BY 2 DESC, 3 DESC LIMIT %s",
+        [_ERRORS_SEEN, limit],
+    )
+    return [TopError(error=line, count=count, last_at=last_at) for line, count, last_at in rows]
+
+
+def _totals() -> dict[str, int]:
+    listed = queues.listing()
+    names = [*(state.wire for state in State), "size", "processed", "failed", "submitted"]
+    return {name: sum(getattr(queue, name) for queue in listed) for name in names}

@@ -1,0 +1,101 @@
+"""Platforms and circuit breakers; credentials are never read here."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from jobs.domain.errors import NotFound
+from jobs.models import Breaker, Platform
+from jobs.selectors.masking import masked
+from jobs.selectors.paging import Page, whole
+
+
+class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
+    """`forced` is `OPEN` or `CLOSED` while an operator holds it there."""
+
+    name: str
+    state: str
+    failures: int
+    successes: int
+    opened_at: datetime | None
+    forced: str | None
+    forced_until: datetime | None
+    updated_at: datetime | None
+
+
+class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
+    """`has_credential`, `has_webhook_secret`: whether one is stored; nothing shows it again."""
+
+    name: str
+    protocol: str
+    base_url: str
+    has_credential: bool
+    has_webhook_secret: bool
+    profile: str
+    time_limit: int
+    allow_private: bool
+    max_concurrency: int | None
+    rate_per_s: float | None
+    price: int | None
+    options: dict[str, Any]
+    enabled: bool
+    created_at: datetime
+    breaker: BreakerView
+
+
+def listing() -> Page[PlatformView]:
+    rows = list(Platform.objects.order_by("name")[:1000])
+    known = Breaker.objects.in_bulk([_name(row.name) for row in rows])
+    return whole([_view(row, known.get(_name(row.name))) for row in rows])
+
+
+def get(name: str) -> PlatformView:
+    """Raises NotFound."""
+    row = Platform.objects.filter(name=name).first()
+    if row is None:
+        raise NotFound("There is no such platform", platform=name)
+    return _view(row, Breaker.objects.filter(name=_name(name)).first())
+
+
+def breakers() -> list[BreakerView]:
+    """All breakers, of platforms and of service instances."""
+    return [_breaker(row.name, row) for row in Breaker.objects.order_by("name")[:1000]]
+
+
+def _name(platform: str) -> str:
+    return f"platform:{platform}"
+
+
+def _view(row: Platform, breaker: Breaker | None) -> PlatformView:
+    return PlatformView(
+        name=row.name,
+        protocol=row.protocol,
+        base_url=row.base_url,
+        has_credential=bool(row.credential_sealed),
+        has_webhook_secret=bool(row.webhook_secret_sealed),
+        profile=row.profile,
+        time_limit=row.time_limit_s,
+        allow_private=row.allow_private,
+        max_concurrency=row.max_concurrency,
+        rate_per_s=row.rate_per_s,
+        price=row.price,
+        options=masked(row.options),
+        enabled=row.enabled,
+        created_at=row.created_at,
+        breaker=_breaker(_name(row.name), breaker),
+    )
+
+
+def _breaker(name: str, row: Breaker | None) -> BreakerView:
+    """A breaker nobody has used yet is closed."""
+    return BreakerView(
+        name=name,
+        state=row.state if row else "CLOSED",
+        failures=row.failures if row else 0,
+        successes=row.successes if row else 0,
+        opened_at=row.opened_at if row else None,
+        forced=row.forced if row else None,
+        forced_until=row.forced_until if row else None,
+        updated_at=row.updated_at if row else None,
+    )

@@ -1,0 +1,148 @@
+"""Queues: their settings and counters. O(queues), whatever the number of tasks."""
+
+from datetime import datetime
+
+import msgspec
+
+from jobs.domain.states import State, state_from_wire
+from jobs.store import catalog, metrics, postgres
+
+_ARCHIVED_SEEN = 100_000
+
+
+class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
+    """`size` = pending + active + scheduled + retry; `utilization` = pending / capacity (0 without capacity)."""
+
+    queue: str
+    size: int
+    pending: int
+    active: int
+    scheduled: int
+    retry: int
+    archived: int
+    completed: int
+    aggregating: int
+    paused: bool
+    paused_reason: str
+    weight: int
+    capacity: int | None
+    concurrency: int | None
+    utilization: float
+    backpressure_state: str
+    oldest_pending_s: float
+    processed: int
+    failed: int
+
+
+class QueueView(QueueStats, frozen=True, kw_only=True):
+    """A queue with its settings and what else is counted of it."""
+
+    tenant_id: int
+    paused_until: datetime | None
+    submitted: int
+    refunds: int
+    refunded_credits: int
+    crashed: int
+    fenced: int
+
+
+LEVELS = ("NORMAL", "WARNING", "CRITICAL")
+
+Counts = dict[int, dict[int, int]]
+
+
+def listing(tenant_id: int | None = None) -> list[QueueView]:
+    """All queues (of a tenant) in their order."""
+    rows = postgres.query(
+        "SELECT id, name, tenant_id, weight, capacity, concurrency, level, paused, paused_reason, paused_until"
+        " FROM queue WHERE %(tenant)s::int IS NULL OR tenant_id = %(tenant)s ORDER BY id",
+        {"tenant": tenant_id},
+    )
+    counted, ages = counts(), _oldest_s()
+    return [_view(row, counted.get(row[0], {}), ages.get(row[0], 0.0)) for row in rows]
+
+
+def get(name: str, tenant_id: int | None = None) -> QueueView | None:
+    """One queue by name, None if there is none."""
+    return next((queue for queue in listing(tenant_id) if queue.queue == name), None)
+
+
+def stats(tenant_id: int | None = None) -> dict[str, QueueStats]:
+    """The guide's statistics by queue name."""
+    names = QueueStats.__struct_fields__
+    return {q.queue: QueueStats(**{name: getattr(q, name) for name in names}) for q in listing(tenant_id)}
+
+
+def counts() -> Counts:
+    """Queue id → metric → number: the folded counters and what was appended since the last fold."""
+    rows = postgres.query(
+        "SELECT queue_id, metric, sum(n)::bigint FROM"
+        " (SELECT queue_id, metric, n FROM queue_stat UNION ALL SELECT queue_id, metric, n FROM stat_delta) x"
+        " GROUP BY queue_id, metric"
+    )
+    found: Counts = {}
+    for queue_id, metric, n in rows:
+        found.setdefault(queue_id, {})[metric] = max(n, 0)
+    return found
+
+
+def total(queue: str | None, state: str | None) -> int:
+    """How many tasks are in a queue and state. Raises UnknownQueue, KeyError for a state that is none."""
+    wanted = [int(state_from_wire(state))] if state else [int(s) for s in State]
+    known = catalog.queues()
+    queue_id = known.get(queue).id if queue else None
+    rows = [c for q, c in counts().items() if queue_id is None or q == queue_id]
+    found = sum(c.get(metric, 0) for c in rows for metric in wanted)
+    if queue_id is None or queue_id == known.dead_letter_id or State.ARCHIVED not in wanted:
+        return found
+    return found + _dead_letters_of(queue_id, known.dead_letter_id)
+
+
+def _dead_letters_of(queue_id: int, dead_letter_id: int) -> int:
+    return int(
+        postgres.query(
+            "SELECT count(*) FROM (SELECT 1 FROM task WHERE state = 5 AND queue_id = %s AND origin_id = %s LIMIT %s) x",
+            [dead_letter_id, queue_id, _ARCHIVED_SEEN],
+        )[0][0]
+    )
+
+
+def _oldest_s() -> dict[int, float]:
+    """Queue id → age of its oldest pending task; two index probes per queue (`ord` is ±µs, negative at the front)."""
+    rows = postgres.query(
+        "SELECT q.id, greatest(0, extract(epoch FROM clock_timestamp()) - least(a.us, b.us) / 1e6)::float8 FROM queue q"
+        " LEFT JOIN LATERAL (SELECT ord AS us FROM task WHERE state = 1 AND queue_id = q.id AND ord > 0"
+        "   ORDER BY ord LIMIT 1) a ON true"
+        " LEFT JOIN LATERAL (SELECT -ord AS us FROM task WHERE state = 1 AND queue_id = q.id AND ord < 0"
+        "   ORDER BY ord DESC LIMIT 1) b ON true"
+        " WHERE a.us IS NOT NULL OR b.us IS NOT NULL"
+    )
+    return {row[0]: round(row[1], 3) for row in rows}
+
+
+def _view(row: postgres.Row, n: dict[int, int], oldest_s: float) -> QueueView:
+    _, name, tenant_id, weight, capacity, concurrency, level, paused, reason, until = row
+    by_state = {state.wire: n.get(state, 0) for state in State}
+    waiting = ("pending", "active", "scheduled", "retry")
+    return QueueView(
+        queue=name,
+        size=sum(by_state[name] for name in waiting),
+        **by_state,
+        paused=paused,
+        paused_reason=reason,
+        paused_until=until,
+        tenant_id=tenant_id,
+        weight=weight,
+        capacity=capacity,
+        concurrency=concurrency,
+        utilization=round(by_state["pending"] / capacity, 4) if capacity else 0.0,
+        backpressure_state=LEVELS[level],
+        oldest_pending_s=oldest_s,
+        processed=n.get(metrics.PROCESSED, 0),
+        failed=n.get(metrics.FAILED, 0),
+        submitted=n.get(metrics.SUBMITTED, 0),
+        refunds=n.get(metrics.REFUNDS, 0),
+        refunded_credits=n.get(metrics.REFUNDED_CREDITS, 0),
+        crashed=n.get(metrics.CRASHED, 0),
+        fenced=n.get(metrics.FENCED, 0),
+    )

@@ -1,0 +1,88 @@
+"""Schedules and their ticks."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from jobs.domain import ids
+from jobs.domain.errors import NotFound
+from jobs.models import Schedule
+from jobs.selectors.masking import masked
+from jobs.selectors.paging import Page, whole
+from jobs.store import postgres
+
+MOST = 1000
+
+
+class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
+    """`next_at` is null while it is not enabled."""
+
+    id: int
+    name: str
+    cron: str
+    timezone: str
+    type: str
+    payload: Any
+    options: dict[str, Any]
+    missed: str
+    enabled: bool
+    next_at: datetime | None
+    last_at: datetime | None
+    created_at: datetime
+
+
+class Tick(msgspec.Struct, frozen=True, kw_only=True):
+    """`tick_at`: the moment meant, `made_at`: when a scheduler made it."""
+
+    tick_at: datetime
+    made_at: datetime
+    task_id: str | None
+    outcome: str
+
+
+def listing(tenant_id: int = 1) -> Page[ScheduleView]:
+    rows = Schedule.objects.filter(tenant_id=tenant_id).order_by("id")[:MOST]
+    return whole([of(row) for row in rows])
+
+
+def get(schedule_id: int, tenant_id: int = 1) -> ScheduleView:
+    """Raises NotFound."""
+    row = Schedule.objects.filter(tenant_id=tenant_id, pk=schedule_id).first()
+    if row is None:
+        raise NotFound("There is no such schedule", schedule=schedule_id)
+    return of(row)
+
+
+def ticks(schedule_id: int, tenant_id: int = 1) -> Page[Tick]:
+    """The last ticks, newest first. Raises NotFound."""
+    get(schedule_id, tenant_id)
+    rows = postgres.query(
+        "SELECT s.tick_at, s.made_at, s.task_id, i.custom_id, s.outcome FROM schedule_tick s"
+        " LEFT JOIN task_info i ON i.id = s.task_id WHERE s.schedule_id = %s ORDER BY s.tick_at DESC LIMIT %s",
+        [schedule_id, MOST],
+    )
+    return whole([_tick(row) for row in rows])
+
+
+def of(row: Schedule) -> ScheduleView:
+    return ScheduleView(
+        id=row.pk,
+        name=row.name,
+        cron=row.cron,
+        timezone=row.timezone,
+        type=row.type,
+        payload=masked(row.payload),
+        options=masked(row.options),
+        missed=row.missed,
+        enabled=row.enabled,
+        next_at=row.next_at,
+        last_at=row.last_at,
+        created_at=row.created_at,
+    )
+
+
+def _tick(row: postgres.Row) -> Tick:
+    tick_at, made_at, task_id, custom_id, outcome = row
+    public = custom_id or (ids.public_id(task_id) if task_id else None)
+    return Tick(tick_at=tick_at, made_at=made_at, task_id=public, outcome=outcome)

@@ -1,0 +1,105 @@
+"""The allow-listed filters of task lists, as SQL from fixed parts."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from jobs.domain.errors import Invalid
+from jobs.domain.states import State, state_from_wire, status_from_wire
+from jobs.store import catalog
+
+_LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
+_MAX_PATH = 8
+
+
+class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """`queue` matches the queue or the origin queue; `payload` maps dotted paths to values as text."""
+
+    state: str | None = None
+    status: str | None = None
+    queue: str | None = None
+    type: str | None = None
+    platform: str | None = None
+    user_id: int | None = None
+    business_id: str | None = None
+    trace_id: str | None = None
+    tag: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    q: str | None = None
+    payload: dict[str, str] = {}
+
+
+class Where:
+    """Conditions and their parameters, in order. `coarse`: only tenant, state and queue: counters know the total."""
+
+    def __init__(self, wanted: TaskFilter, tenant_id: int) -> None:
+        self.parts = ["t.tenant_id = %(tenant)s"]
+        self.params: dict[str, Any] = {"tenant": tenant_id}
+        self._states(wanted)
+        self.coarse = self._facts(wanted) == 0
+
+    @property
+    def sql(self) -> str:
+        return " AND ".join(self.parts)
+
+    def add(self, sql: str, **params: Any) -> None:
+        self.parts.append(sql)
+        self.params.update(params)
+
+    def _states(self, wanted: TaskFilter) -> None:
+        if wanted.state is not None:
+            self.add(f"t.state = {_number(state_from_wire, wanted.state, 'state')}")  # literal: partial indexes
+        if wanted.queue is not None:
+            state = state_from_wire(wanted.state) if wanted.state else None
+            self.add(in_queue(state), queue=catalog.queues().get(wanted.queue).id)
+
+    def _facts(self, wanted: TaskFilter) -> int:
+        before = len(self.parts)
+        if wanted.status is not None:
+            self.add(f"t.status = {_number(status_from_wire, wanted.status, 'status')}")
+        for column in ("type", "platform", "user_id", "business_id", "trace_id"):
+            value = getattr(wanted, column)
+            if value is not None:
+                self.add(f"i.{column} = %({column})s", **{column: value})
+        if wanted.tag is not None:
+            self.add("i.tags @> ARRAY[%(tag)s]::text[] AND i.tags <> '{}'", tag=wanted.tag)
+        if wanted.created_after is not None:
+            self.add("i.created_at >= %(after)s", after=_moment(wanted.created_after, "created_after"))
+        if wanted.created_before is not None:
+            self.add("i.created_at < %(before)s", before=_moment(wanted.created_before, "created_before"))
+        if wanted.q is not None:
+            run = "SELECT 1 FROM task_run r WHERE r.task_id = t.id AND r.error ILIKE %(q)s"
+            self.add(f"EXISTS ({run})", q=f"%{wanted.q.translate(_LIKE)}%")
+        for nr, (path, value) in enumerate(wanted.payload.items()):
+            keys = {f"path{nr}": _path(path), f"value{nr}": value}
+            self.add(f"i.payload #>> %(path{nr})s::text[] = %(value{nr})s", **keys)
+        return len(self.parts) - before
+
+
+def in_queue(state: State | None) -> str:
+    """Only a dead letter, or what became of one, has an origin queue; the others keep to their index."""
+    if state in (State.ARCHIVED, State.COMPLETED, None):
+        return "(t.queue_id = %(queue)s OR t.origin_id = %(queue)s)"
+    return "t.queue_id = %(queue)s"
+
+
+def _number(read: Any, name: str, field: str) -> int:
+    try:
+        return int(read(name))
+    except KeyError:
+        raise Invalid(f"There is no {field} {name!r}", field=field) from None
+
+
+def _path(path: str) -> list[str]:
+    steps = path.split(".")
+    if len(steps) > _MAX_PATH or not all(steps):
+        raise Invalid(f"A payload path has 1 to {_MAX_PATH} names", field=f"payload.{path}")
+    return steps
+
+
+def _moment(value: datetime, field: str) -> datetime:
+    if value.tzinfo is None:
+        raise Invalid(f"`{field}` needs a time zone", field=field)
+    return value

@@ -1,0 +1,236 @@
+"""Redis: tickets and wake-ups, one script per verb. Every failure to reach it is RedisUnavailable."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import redis
+import structlog
+from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from jobs.domain.errors import RedisUnavailable, StaleEpoch
+from jobs.domain.states import Lane
+from jobs.store import keys
+
+log = structlog.get_logger("redis")
+
+_FOLDER = Path(__file__).parent / "lua"
+_FAR_AHEAD = 4102444800  # 2100-01-01: RQ's tools expire started entries whose score has passed
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A pending task on its way to a worker; `id` is the task's UUID as text."""
+
+    id: str
+    queue: str
+    lane: int = Lane.ASYNC
+
+
+@functools.cache
+def client(purpose: str = "commands", socket_timeout_s: float = 3.0) -> "redis.Redis[str]":
+    """One pooled client per process and purpose. No retries: a repeated pop would lose tickets."""
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_timeout=socket_timeout_s,
+        socket_connect_timeout=2.0,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=64,
+        client_name=f"taskcenter-{purpose}",
+    )
+
+
+@functools.cache
+def _script(name: str) -> Any:
+    return client().register_script((_FOLDER / f"{name}.lua").read_text())
+
+
+def _guarded(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn redis-py's errors into ours: EPOCH into StaleEpoch, the unreachable into RedisUnavailable."""
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except redis.ResponseError as error:
+            if "EPOCH" in str(error):
+                raise StaleEpoch() from error
+            raise RedisUnavailable(error=str(error)) from error
+        except (redis.RedisError, OSError) as error:
+            raise RedisUnavailable(error=f"{type(error).__name__}: {error}") from error
+
+    return call
+
+
+@_guarded
+def push(
+    tickets: Iterable[Ticket], *, epoch: int, limit: int, front: bool = False
+) -> tuple[dict[str, int], list[str]]:
+    """Push tickets in their order (front: the last one ends up first). One round trip.
+
+    Returns the depth per list pushed to, and the ids that found their list full. Raises StaleEpoch.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for ticket in tickets:
+        groups.setdefault((ticket.queue, keys.tickets(ticket.queue, ticket.lane)), []).append(
+            ticket.id
+        )
+    if not groups:
+        return {}, []
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    script, pipe = _script("push"), client().pipeline(transaction=False)
+    for (queue, list_key), ids in groups.items():
+        script(
+            keys=[keys.EPOCH, list_key, keys.idle(list_key), keys.QUEUES],
+            args=[epoch, int(front), limit, now, queue, *ids],
+            client=pipe,
+        )
+    depths: dict[str, int] = {}
+    full: list[str] = []
+    for ((_, list_key), ids), depth in zip(groups.items(), pipe.execute(), strict=True):
+        if depth < 0:
+            full.extend(ids)
+        else:
+            depths[list_key] = depth
+    return depths, full
+
+
+@_guarded
+def fetch(
+    worker_id: int, lists: Sequence[str], *, want: int, epoch: int, was_idle: bool
+) -> list[tuple[str, list[str]]]:
+    """Pop up to `want` tickets from `lists` in that order: [(list, ids)]. Nothing there: registered as idle."""
+    found = _script("fetch")(
+        keys=[keys.EPOCH, keys.inflight(worker_id), *lists],
+        args=[epoch, worker_id, want, _FAR_AHEAD, int(was_idle)],
+    )
+    return [(lists[int(entry[0]) - 1], entry[1:]) for entry in found]
+
+
+@_guarded
+def ack(worker_id: int, ids: Sequence[str]) -> int:
+    """Forget tickets after their settle; returns how many were still held."""
+    if not ids:
+        return 0
+    return int(_script("ack")(keys=[keys.inflight(worker_id)], args=[worker_id, *ids]))
+
+
+@_guarded
+def give_back(worker_id: int, ids: Sequence[str], *, epoch: int, front: bool) -> int:
+    """Return unclaimed tickets, in their order, to the head or the tail of the lists they came from."""
+    if not ids:
+        return 0
+    ordered = list(reversed(ids)) if front else list(ids)
+    return int(
+        _script("give_back")(
+            keys=[keys.EPOCH, keys.inflight(worker_id)],
+            args=[epoch, worker_id, int(front), *ordered],
+        )
+    )
+
+
+@_guarded
+def bury(worker_id: int) -> int:
+    """Remove a dead worker's keys; returns how many tickets it held."""
+    return int(
+        _script("bury")(keys=[keys.inflight(worker_id), keys.wake(worker_id)], args=[worker_id])
+    )
+
+
+@_guarded
+def nudge(lists: Sequence[str]) -> int:
+    """Wake one idle worker for each list that is not empty."""
+    return int(_script("nudge")(keys=list(lists))) if lists else 0
+
+
+@_guarded
+def wait(worker_id: int, timeout_s: float) -> bool:
+    """Sleep until somebody pushes work for this worker; False after `timeout_s`. Uses its own connection."""
+    return (
+        client("wait", timeout_s + 5.0).blpop([keys.wake(worker_id)], timeout=timeout_s) is not None
+    )
+
+
+@_guarded
+def wake(worker_id: int) -> None:
+    """Wake one worker (to stop, to look at changed settings)."""
+    pipe = client().pipeline(transaction=False)
+    pipe.rpush(keys.wake(worker_id), "1")
+    pipe.expire(keys.wake(worker_id), 30)
+    pipe.execute()
+
+
+def listen(channels: Sequence[str], timeout_s: float) -> Iterator[tuple[str, str] | None]:
+    """(channel, message) as they come, None after each `timeout_s` of silence. Uses its own connection."""
+    try:
+        with client("ears", timeout_s + 5.0).pubsub(ignore_subscribe_messages=True) as ears:
+            ears.subscribe(*channels)
+            while True:
+                message = ears.get_message(timeout=timeout_s)
+                yield None if message is None else (message["channel"], message["data"])
+    except (redis.RedisError, OSError) as error:
+        raise RedisUnavailable(error=f"{type(error).__name__}: {error}") from error
+
+
+def cancel_signal(worker_id: int | str) -> None:
+    """Tell a worker to look at its cancellations now. Best effort: its next heartbeat looks in any case."""
+    try:
+        client().publish(keys.signal(worker_id), "cancel")
+    except (redis.RedisError, OSError) as error:
+        log.info("cancel signal not sent", worker=worker_id, error=str(error))
+
+
+@_guarded
+def depths(lists: Sequence[str]) -> list[int]:
+    """Length of each list, one round trip."""
+    pipe = client().pipeline(transaction=False)
+    for list_key in lists:
+        pipe.llen(list_key)
+    return [int(n) for n in pipe.execute()]
+
+
+@_guarded
+def listed(list_key: str) -> list[str]:
+    """All ids on a list (bounded by the window)."""
+    return list(client().lrange(list_key, 0, -1))
+
+
+@_guarded
+def held(worker_ids: Sequence[int]) -> dict[int, set[str]]:
+    """The tickets that each worker has in flight."""
+    pipe = client().pipeline(transaction=False)
+    for worker_id in worker_ids:
+        pipe.hkeys(keys.inflight(worker_id))
+    return {w: set(ids) for w, ids in zip(worker_ids, pipe.execute(), strict=True)}
+
+
+@_guarded
+def epoch_and_run_id() -> tuple[int | None, str]:
+    """The epoch that Redis holds (None after a loss) and the server's run id."""
+    value = client().get(keys.EPOCH)
+    return (int(value) if value else None), str(client().info("server")["run_id"])
+
+
+@_guarded
+def set_epoch(epoch: int) -> None:
+    client().set(keys.EPOCH, epoch)
+
+
+@_guarded
+def drop_list(list_key: str) -> None:
+    """Remove a list of tickets; their rows decide what becomes of the tasks."""
+    client().delete(list_key)
+
+
+@_guarded
+def ping() -> bool:
+    return bool(client().ping())

@@ -1,0 +1,16 @@
+-- Give claimed tasks back to the head of their queue: no retry counted, the token grows.
+WITH t AS MATERIALIZED (
+  SELECT id, queue_id, state, worker_id, token FROM task WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
+), j AS MATERIALIZED (
+  SELECT t.*, o.mine FROM t JOIN unnest(%(ids)s::uuid[], %(tokens)s::int[]) o(id, mine) ON o.id = t.id
+), l AS MATERIALIZED (
+  SELECT id, queue_id FROM j WHERE state = 2 AND worker_id = %(worker)s AND token = mine ORDER BY id
+), u AS (
+  UPDATE task t SET state = 1, worker_id = NULL, token = t.token + 1, ticket = %(epoch)s,
+    runs = t.runs - %(unstarted)s
+  FROM l WHERE t.id = l.id RETURNING t.id, t.queue_id, t.lane, t.ord
+), s AS (
+  INSERT INTO stat_delta (queue_id, metric, n)
+  SELECT queue_id, m, sum(k) FROM u, (VALUES (2, -1), (1, 1)) v(m, k) GROUP BY 1, 2
+)
+SELECT id::text, queue_id, lane FROM u ORDER BY ord

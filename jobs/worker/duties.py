@@ -1,0 +1,190 @@
+"""The house's own work inside a worker: whoever holds a duty's lease does it (engine rule 20)."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+
+from jobs.contract.reader import contract
+from jobs.domain.errors import RedisUnavailable, StaleEpoch
+from jobs.operations import duties, tickets, workers
+from jobs.store import catalog, keys, redis
+from jobs.worker import db
+
+if TYPE_CHECKING:
+    from jobs.worker.engine import Engine
+
+log = structlog.get_logger("duties")
+
+_LEASE_S = 6.0
+_TAKE_S = 2.0
+_FLOOR = timedelta(seconds=60)
+_WHOLE_S = 10.0
+_PRUNE_PASSES = 20
+
+
+class Duty:
+    """One thing done every `every_s` seconds while its lease is held."""
+
+    def __init__(self, name: str, every_s: float, run: Callable[[], float | None]) -> None:
+        self.name = name
+        self.every_s = every_s
+        self.run = run
+        self.due_s = 0.0
+
+
+class Leases:
+    """The duties this process holds, renewed every 2 s; shared by the two threads below."""
+
+    def __init__(self, holder: str) -> None:
+        self._holder = holder
+        self._held: set[str] = set()
+        self._take_at_s = 0.0
+        self._until_s = 0.0
+        self._lock = threading.Lock()
+
+    def held(self) -> set[str]:
+        with self._lock:
+            now_s = time.monotonic()
+            if now_s >= self._take_at_s:
+                self._take_at_s = now_s + _TAKE_S
+                self._held = duties.take(self._holder, lease_s=_LEASE_S)
+                self._until_s = now_s + _LEASE_S
+            return self._held if now_s < self._until_s else set()
+
+    def release(self) -> None:
+        with self._lock:
+            self._held, self._take_at_s = set(), float("inf")
+            duties.release(self._holder)
+
+
+class Duties:
+    """Runs its duties when they are due; a store that is away only delays them."""
+
+    def __init__(self, leases: Leases, work: list[Duty]) -> None:
+        self._leases = leases
+        self._work = work
+        self._said = False
+
+    def step(self, at_most_s: float) -> float:
+        """Do what is due; returns for how long to sleep then."""
+        try:
+            held = self._leases.held()
+            for duty in self._work:
+                if duty.name in held and time.monotonic() >= duty.due_s:
+                    self._do(duty)
+            self._said = False
+        except db.DOWN as error:
+            if not self._said:
+                log.warning("duties wait for the database", error=str(error).strip())
+            self._said = True
+            db.reset()
+            return 0.5
+        next_s = min((d.due_s for d in self._work if d.name in held), default=float("inf"))
+        return max(0.0, min(at_most_s, next_s - time.monotonic()))
+
+    def _do(self, duty: Duty) -> None:
+        duty.due_s = time.monotonic() + duty.every_s
+        try:
+            sooner_s = duty.run()
+            if sooner_s is not None:
+                duty.due_s = min(duty.due_s, time.monotonic() + sooner_s)
+        except StaleEpoch:
+            tickets.forget()
+        except RedisUnavailable:
+            duty.due_s = time.monotonic() + max(1.0, duty.every_s)
+        except db.DOWN:
+            raise
+        except Exception:
+            log.exception("duty failed", duty=duty.name)
+            db.reset()
+
+
+class _Dispatch:
+    """Due rows to tickets, a floor under the dead index entries, a whole pass every 10 s (engine rule 21)."""
+
+    def __init__(self) -> None:
+        self._floor = duties.EPOCH_ZERO
+        self._whole_at_s = 0.0
+
+    def __call__(self) -> float:
+        now_s, oldest = time.monotonic(), None
+        floor = self._floor
+        if now_s >= self._whole_at_s:
+            self._whole_at_s, floor = now_s + _WHOLE_S, duties.EPOCH_ZERO
+        for _ in range(20):
+            count, seen = duties.dispatch(floor)
+            oldest = _earlier(oldest, seen)
+            if count < duties.DISPATCH_BATCH:
+                break
+        if oldest is not None:
+            self._floor = oldest - _FLOOR
+        return duties.next_due_s()
+
+
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min((x for x in (one, other) if x is not None), default=None)
+
+
+def quick(leases: Leases) -> Duties:
+    """What delays tasks when it is late."""
+    work = [Duty("dispatch", 0.25, _Dispatch())]
+    if settings.ASYNQ_POLLING_ENABLED:
+        work += [Duty("refill", 0.2, _plain(tickets.refill)), Duty("refill", 1.0, _nudge)]
+    return Duties(leases, work)
+
+
+def slow(leases: Leases, engine: "Engine") -> Duties:
+    """What may take its time."""
+    work = [
+        Duty("rescue", contract().leases.sweep_s, _rescue(engine)),
+        Duty("fold", 1.0, _plain(duties.fold)),
+        Duty("deadlines", 1.0, _plain(duties.sweep_deadlines)),
+        Duty("prune", 10.0, _prune),
+    ]
+    if settings.ASYNQ_POLLING_ENABLED:
+        work.append(Duty("look", contract().leases.look_s, _Look()))
+    return Duties(leases, work)
+
+
+class _Look:
+    """A ticket is lost when two looks, 10 s apart, miss it."""
+
+    def __init__(self) -> None:
+        self._suspects: set[str] = set()
+
+    def __call__(self) -> None:
+        tickets.refill(thorough=True)
+        self._suspects = tickets.look(self._suspects)
+
+
+def _rescue(engine: "Engine") -> Callable[[], None]:
+    def run() -> None:
+        lease_s = contract().leases.lease_s
+        if engine.heartbeat.punctual_s() >= lease_s:
+            workers.bury_silent(lease_s)
+        workers.rescue()
+
+    return run
+
+
+def _prune() -> None:
+    for _ in range(_PRUNE_PASSES):
+        if duties.prune() < duties.PRUNE_BATCH:
+            return
+
+
+def _nudge() -> None:
+    rows = [row for row in catalog.queues().rows if not row.paused]
+    redis.nudge([keys.tickets(row.name, lane) for row in rows for lane in keys.LISTED])
+
+
+def _plain(function: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        function()
+
+    return run

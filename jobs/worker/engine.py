@@ -1,0 +1,442 @@
+"""A worker's state and threads, without knowledge of RQ: born, beating, feeding lanes, and stopping in order."""
+
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from django.conf import settings
+
+from jobs.domain import ids
+from jobs.domain.errors import RedisUnavailable, StaleEpoch
+from jobs.domain.outcomes import Outcome
+from jobs.domain.states import Lane
+from jobs.lifecycle.settlement import Ending, TimedOutAfter
+from jobs.operations import runs, tickets, workers
+from jobs.store import catalog, keys, redis
+from jobs.worker import db, duties, execution
+from jobs.worker.heartbeat import Heartbeat, stats
+from jobs.worker.lanes import LaneRunner
+from jobs.worker.lanes.async_lane import AsyncLane
+from jobs.worker.lanes.platform_lane import PlatformLane
+from jobs.worker.lanes.process_lane import ProcessLane
+from jobs.worker.lanes.thread_lane import ThreadLane
+from jobs.worker.pipeline import Feeder
+from jobs.worker.records import Active, Why
+from jobs.worker.served import Served
+from jobs.worker.settler import Settler
+from jobs.worker.signals import Ears
+from jobs.worker.slots import Slots
+from jobs.worker.watchdog import LoopWatch, Watchdog
+
+log = structlog.get_logger("worker")
+
+EVERYONE = "all"
+
+
+def new_name() -> str:
+    """A name as operators see it: host, process, and something that no earlier process had."""
+    return f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:4]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a worker is started with; `queues` empty: all."""
+
+    name: str = field(default_factory=new_name)
+    queues: tuple[str, ...] = ()
+    concurrency: int = 10
+    strict: bool = False
+    burst: bool = False
+    grace_s: float = 30.0
+
+
+class Engine:
+    """Public methods may be called from any thread."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.uses_redis = bool(settings.ASYNQ_POLLING_ENABLED)
+        self.consumes = bool(settings.ASYNQ_POLLING_ENABLED or settings.UPDATE_TASK)
+        self.burst = options.burst
+        self.worker_id = 0
+        self.active: dict[str, Active] = {}
+        self.stopping = False
+        self.stopped = False
+        self.suspended = False
+        self.quiet = False
+        self.asked = threading.Event()
+        self.exit_code = 0
+        self._quiet_by_command = False
+        self._woken = threading.Event()
+        self._ending = threading.Lock()
+        self._closed = False
+        self.served = Served(options.queues, strict=options.strict)
+        self.settler = Settler(self._settled, acknowledge=self.uses_redis)
+        self.watchdog = Watchdog(self._expire)
+        self.heartbeat = Heartbeat(self)
+        self.feeder = Feeder(self)
+        self.leases = duties.Leases(options.name)
+        self._make_lanes()
+        self.ears = Ears(self._channels, self._hear)
+        self._threads: list[threading.Thread] = []
+        self._more_channels: Callable[[], list[str]] = list
+        self._hear_more: Callable[[str], None] = lambda _data: None
+
+    def _make_lanes(self) -> None:
+        concurrency, own = self.options.concurrency, settings.TASKCENTER
+        processes = int(own["WORKER_PROCESSES"])
+        limits = {
+            Lane.ASYNC: concurrency,
+            Lane.THREAD: execution.thread_limit(concurrency),
+            Lane.PROCESS: processes,
+            Lane.PLATFORM: int(own["POLL_SLOTS"]),
+        }
+        self.slots = Slots(concurrency, limits)
+        begun = self.watchdog.watch
+        self._async = AsyncLane(self.ended, begun)
+        self._thread = ThreadLane(self.ended, begun)
+        self._process = ProcessLane(self.ended, self.settle, begun, processes)
+        platform = PlatformLane(self._async, self.ended, self.settle, begun)
+        self.lanes: dict[Lane, LaneRunner] = {
+            Lane.ASYNC: self._async,
+            Lane.THREAD: self._thread,
+            Lane.PROCESS: self._process,
+            Lane.PLATFORM: platform,
+        }
+        self.slots.starts = {lane: runner.start for lane, runner in self.lanes.items()}
+        self.loop_watch = LoopWatch(self._async, self._convict)
+
+    # --- life --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Be born in the database (waiting for it) and start the threads. Raises UnknownQueue."""
+        db.prepare_often_used()
+        self._be_born(check=True)
+        self._spawn("heartbeat", lambda: self.heartbeat.step(1.0))
+        if not self.consumes:
+            log.warning(
+                "[Asynq] nothing is run: ASYNQ_POLLING_ENABLED and UPDATE_TASK are both false"
+            )
+            return
+        self._spawn("settler", lambda: self.settler.step(0.5))
+        self._spawn("watchdog", self._watch)
+        self._spawn("feeder", self.feeder.step)
+        quick, slow = duties.quick(self.leases), duties.slow(self.leases, self)
+        self._spawn("duties", lambda: time.sleep(quick.step(0.25)))
+        self._spawn("sweeps", lambda: time.sleep(slow.step(0.5)))
+        if self.uses_redis:
+            self._spawn("ears", self.ears.step)
+        log.info("[Asynq] Polling system initialized successfully", **self._settings())
+
+    def drained(self) -> bool:
+        """Nothing to do any more (burst): looked twice, found nothing, all is settled."""
+        return self.feeder.empty >= 2 and not self.active and self.settler.waiting() == 0
+
+    def reborn(self) -> None:
+        """Somebody declared this worker dead: nothing of it may be written; start over with a new id."""
+        log.error("declared dead; starting over", worker_id=self.worker_id)
+        lost, old_id = list(self.active.values()), self.worker_id
+        self.settler.forget()
+        for rec in lost:
+            self.stop_run(rec, Why.LOST, hard=True)
+            self.active.pop(rec.run.id, None)
+        self._be_born(check=False)
+        if self.uses_redis:
+            try:
+                redis.bury(old_id)
+            except RedisUnavailable:
+                pass  # the look for lost tickets needs no keys
+
+    def ask_to_stop(self) -> None:
+        """First call: a graceful stop. Second: hand everything back at once."""
+        if self.stopping:
+            self.options = Options(**{**self.options.__dict__, "grace_s": 0.0})
+        self.stopping = True
+        self.asked.set()
+        self.wake()
+
+    def finish(self) -> None:
+        """The orderly end, step by step as in engine rule 23. Call once, from the main thread."""
+        self.stopping = True
+        log.info("stopping", running=len(self.active), grace_s=self.options.grace_s)
+        self._join("feeder", 8.0)
+        self._quietly("tickets given back", self.feeder.give_back)
+        self._quietly(
+            "waiting handed back", lambda: self._hand_back(self.slots.close(), unstarted=True)
+        )
+        self._wait_for_running()
+        for rec in list(self.active.values()):
+            self.stop_run(rec, Why.STOPPING, hard=rec.lane is not Lane.THREAD)
+        self._until(
+            lambda: all(
+                rec.done for rec in list(self.active.values()) if rec.lane is not Lane.THREAD
+            ),
+            2.0,
+        )
+        self._until(lambda: self.settler.waiting() == 0, 5.0)
+        self._quietly(
+            "running handed back",
+            lambda: self._hand_back(list(self.active.values()), unstarted=False),
+        )
+        self._closed = True
+        self._quietly("leases released", self.leases.release)
+        self._quietly("retired", lambda: workers.retire(self.worker_id))
+        self._process.close()
+        log.info("stopped", worker=self.options.name)
+
+    def listen(self, channels: Callable[[], list[str]], hear: Callable[[str], None]) -> None:
+        """Hear further Redis channels; before `start`."""
+        self._more_channels, self._hear_more = channels, hear
+
+    # --- what others tell --------------------------------------------------------------------------
+
+    def cancel(self, task_id: str) -> bool:
+        """Ask one run to stop; False when it isn't here."""
+        rec = self.active.get(task_id)
+        if rec is None or rec.done:
+            return False
+        self.stop_run(rec, Why.CANCEL, hard=False)
+        return True
+
+    def obey(self, command: str) -> None:
+        """An operator's command on the worker's row: quiet, stop, or nothing any more."""
+        if command == "stop" and not self.stopping:
+            self.ask_to_stop()
+        self._quiet_by_command = command == "quiet"
+
+    def reconsider(self) -> None:
+        """Queues changed: look at them anew, also out of sleep."""
+        catalog.forget()
+        self.wake()
+
+    def wake(self) -> None:
+        """End the feeder's sleep."""
+        self._woken.set()
+        self.slots.freed.set()
+        if self.uses_redis and self.worker_id:
+            try:
+                redis.wake(self.worker_id)
+            except RedisUnavailable:
+                pass  # then it does not sleep there
+
+    def held_back(self) -> bool:
+        """Whether nothing may be fetched now."""
+        return (
+            self.stopping
+            or self.stopped
+            or self.suspended
+            or self.quiet
+            or self._quiet_by_command
+            or self.loop_watch.blocked
+        )
+
+    def pause(self, seconds: float) -> None:
+        """The feeder's short sleep; `wake` ends it."""
+        self._woken.wait(seconds)
+        self._woken.clear()
+
+    def abandoned(self) -> int:
+        return self._thread.abandoned
+
+    # --- runs --------------------------------------------------------------------------------------
+
+    def stop_run(self, rec: Active, why: Why, *, hard: bool) -> None:
+        """Stop one run from outside; the first reason stands."""
+        with self._ending:
+            if rec.done:
+                return
+            rec.why = rec.why or why
+        lane = self.lanes[rec.lane]
+        (lane.kill if hard else lane.ask)(rec)
+
+    def ended(self, endings: Sequence[tuple[Active, Ending | None]]) -> None:
+        """Runs ended in a lane; None: stopped without an outcome (lost, or to be handed back)."""
+        items: list[tuple[Active, Outcome]] = []
+        freed: dict[Lane, tuple[int, float]] = {}
+        now_s = time.monotonic()
+        for rec, ending in endings:
+            with self._ending:
+                if rec.done:
+                    continue
+                rec.done = True
+            count, seconds = freed.get(rec.lane, (0, 0.0))
+            freed[rec.lane] = (
+                count + 1,
+                seconds + (now_s - rec.started_s if rec.started_s else 0.0),
+            )
+            if ending is not None:
+                items.append((rec, execution.verdict(rec, ending)))
+            elif rec.why is Why.LOST:
+                self._forget(rec)
+        if items:
+            self.settler.put(items)
+        for lane, (count, seconds) in freed.items():
+            self.slots.release(lane, count, seconds)
+
+    def settle(self, rec: Active, outcome: Outcome) -> None:
+        """A run ended with an outcome of its own making."""
+        with self._ending:
+            if rec.done:
+                return
+            rec.done = True
+        self.settler.put([(rec, outcome)])
+        self.slots.release(rec.lane, 1, time.monotonic() - rec.started_s)
+
+    def return_overdue(self) -> None:
+        """Claimed too far ahead: back to the front of the queue for others."""
+        late = self.slots.overdue()
+        if late:
+            self._hand_back(late, unstarted=True)
+
+    def hand_back_pairs(self, held: Sequence[tuple[str, int]], *, unstarted: bool) -> None:
+        """Return claimed (id, token) pairs to the head of their queues, rows first, tickets after."""
+        if not held:
+            return
+        stamp = tickets.stamp("")
+        rows = runs.hand_back(self.worker_id, held, unstarted=unstarted, epoch=stamp)
+        if self.uses_redis:
+            try:
+                redis.ack(self.worker_id, [task_id for task_id, _ in held])
+            except RedisUnavailable:
+                return
+            if stamp:
+                tickets.push(list(reversed(tickets.tickets_of(rows))), front=True)
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _hand_back(self, records: Sequence[Active], *, unstarted: bool) -> None:
+        if not records:
+            return
+        self.hand_back_pairs([(rec.run.id, rec.run.token) for rec in records], unstarted=unstarted)
+        for rec in records:
+            rec.done = True
+            self._forget(rec)
+        log.info("handed back", count=len(records), started=not unstarted)
+
+    def _settled(self, batch: Sequence[tuple[Active, Outcome]]) -> None:
+        for rec, _ in batch:
+            self._forget(rec)
+
+    def _forget(self, rec: Active) -> None:
+        if self.active.get(rec.run.id) is rec:
+            del self.active[rec.run.id]
+
+    def _expire(self, rec: Active) -> None:
+        self.stop_run(rec, Why.TIMEOUT, hard=True)
+
+    def _watch(self) -> None:
+        self.watchdog.step(0.5)
+        running = [
+            rec
+            for rec in list(self.active.values())
+            if rec.handle is not None and rec.lane is Lane.ASYNC
+        ]
+        self.loop_watch.step(running)
+        budget = max(2, self.slots.concurrency // 10)
+        if self._thread.abandoned > budget and not self.stopping:
+            log.error(
+                "too many abandoned threads; this worker restarts", abandoned=self._thread.abandoned
+            )
+            self._give_up()
+
+    def _convict(self, rec: Active) -> None:
+        """A handler blocked the loop for a minute: it alone pays, the process starts anew."""
+        log.error(
+            "worker restarts: a handler blocked the event loop", task_id=ids.public_id(rec.run.id)
+        )
+        self.ended([(rec, TimedOutAfter(after_s=time.monotonic() - rec.started_s))])
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self.exit_code = 75
+        self.ask_to_stop()
+
+    def _be_born(self, *, check: bool) -> None:
+        tries = 0
+        while True:
+            try:
+                if check:
+                    self.served.check()
+                self.worker_id = workers.register(
+                    self.options.name, {**self._facts(), **stats(self)}
+                )
+                return
+            except db.DOWN as error:
+                log.warning("waiting for the database", error=str(error).strip())
+                db.reset()
+                tries += 1
+                time.sleep(min(5.0, 0.2 * 2 ** min(tries, 6)) * random.uniform(0.5, 1.0))
+
+    def _facts(self) -> dict[str, object]:
+        from importlib.metadata import version
+
+        return {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": version("rq"),
+            "strict": self.options.strict,
+        }
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "worker": self.options.name,
+            "worker_id": self.worker_id,
+            "queues": [row.name for row in self.served.rows()],
+            "concurrency": self.slots.concurrency,
+            "redis": self.uses_redis,
+            "update_task": settings.UPDATE_TASK,
+            "poll_interval_s": settings.TASK_POLL_INTERVAL,
+            "stop_grace_s": self.options.grace_s,
+        }
+
+    def _channels(self) -> list[str]:
+        return [keys.signal(self.worker_id), keys.signal(EVERYONE), *self._more_channels()]
+
+    def _hear(self, channel: str, message: str) -> None:
+        if channel in self._more_channels():
+            self._hear_more(message)
+        else:
+            self.heartbeat.soon()
+
+    def _spawn(self, name: str, step: Callable[[], None]) -> None:
+        def main() -> None:
+            while not self._closed and not (name == "feeder" and self.stopping):
+                try:
+                    step()
+                except Exception:
+                    log.exception("thread stumbled", thread=name)
+                    db.reset()
+                    time.sleep(1.0)
+
+        thread = threading.Thread(target=main, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _join(self, name: str, at_most_s: float) -> None:
+        for thread in self._threads:
+            if thread.name == name:
+                thread.join(at_most_s)
+
+    def _wait_for_running(self) -> None:
+        end_s = time.monotonic()
+        while self.active and time.monotonic() - end_s < self.options.grace_s:
+            time.sleep(0.02)
+
+    def _until(self, condition: Callable[[], bool], at_most_s: float) -> None:
+        end_s = time.monotonic() + at_most_s
+        while not condition() and time.monotonic() < end_s:
+            time.sleep(0.01)
+
+    def _quietly(self, what: str, act: Callable[[], object]) -> None:
+        """A stop goes on whatever is away: leases and rescue put right what could not be said."""
+        try:
+            act()
+        except (*db.DOWN, RedisUnavailable, StaleEpoch) as error:
+            log.warning("stop goes on without a store", step=what, error=str(error).strip())
+            db.reset()

@@ -1,0 +1,259 @@
+"""The first two stages: fetch tickets for free slots, claim their rows, hand them to the lanes."""
+
+import random
+import re
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+
+from jobs.domain.errors import RedisUnavailable, StaleEpoch
+from jobs.domain.outcomes import Outcome
+from jobs.domain.states import Lane
+from jobs.operations import runs, tickets
+from jobs.store import catalog, redis
+from jobs.worker import db, execution, served
+from jobs.worker.crashes import crash_point
+from jobs.worker.records import Active
+
+if TYPE_CHECKING:
+    from jobs.worker.engine import Engine
+
+log = structlog.get_logger("worker")
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_BLOCK_S = 5.0
+_SIDE_S = 0.1
+_LOCKED_S = 0.05
+_LOCKED_TRIES = 20
+_TRIES_KEPT = 10_000
+_PAUSE_S = 0.25
+_OUTCOMES = 1000
+_REDIS_RETRY_S = 1.0
+
+
+class Feeder:
+    """Runs on one thread; `step` never blocks longer than an idle worker may sleep (some 6 s, ended by `wake`)."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._unclaimed: list[str] = []
+        self._parked: dict[str, float] = {}
+        self._tries: dict[str, int] = {}
+        self._was_idle = False
+        self._side_at_s = 0.0
+        self._down = False
+        self._redis_at_s = 0.0
+        self._poll_at_s = 0.0
+        self._database_tries = 0
+        self.empty = 0
+
+    def step(self) -> None:
+        """One round; survives the absence of both stores."""
+        try:
+            self._round()
+            self._database_tries = 0
+        except StaleEpoch:
+            self._renew()
+        except RedisUnavailable as error:
+            self._redis_lost(error)
+        except db.DOWN as error:
+            if self._database_tries == 0:
+                log.warning("database not reached; waiting", error=str(error).strip())
+            self._database_tries += 1
+            db.reset()
+            self._engine.pause(
+                min(2.0, 0.1 * 2 ** min(self._database_tries, 5)) * random.uniform(0.5, 1.0)
+            )
+
+    def held(self) -> set[str]:
+        """Tickets that are here without being claimed."""
+        return {*self._unclaimed, *self._parked}
+
+    def give_back(self) -> None:
+        """Return every ticket that is not claimed (a stop's second step)."""
+        ids = [*self._unclaimed, *self._parked]
+        self._unclaimed, self._parked = [], {}
+        if ids and self._engine.uses_redis:
+            redis.give_back(self._engine.worker_id, ids, epoch=tickets.epoch(), front=True)
+
+    def _round(self) -> None:
+        engine = self._engine
+        self._unpark()
+        engine.return_overdue()
+        if engine.held_back() or engine.settler.waiting() > _OUTCOMES:
+            self.empty = 0
+            engine.pause(_PAUSE_S)
+            return
+        if self._unclaimed:
+            self._claim(self._unclaimed, ticketed=True)
+            return
+        if not engine.uses_redis or self._down:
+            self._from_rows()
+            return
+        self._from_redis()
+
+    # --- Redis -------------------------------------------------------------------------------------
+
+    def _from_redis(self) -> None:
+        slots = self._engine.slots
+        want = slots.want()
+        side = {lane: slots.free(lane) for lane in (Lane.PROCESS, Lane.PLATFORM)}
+        if want == 0 and not any(side.values()):
+            slots.freed.wait(_PAUSE_S)
+            slots.freed.clear()
+            return
+        slots.freed.clear()
+        rows = self._engine.served.order()
+        found = self._fetch(rows, Lane.ASYNC, want)
+        now_s = time.monotonic()
+        if len(found) < want or now_s - self._side_at_s > _SIDE_S:
+            self._side_at_s = now_s
+            for lane, room in side.items():
+                found += self._fetch(rows, lane, room)
+        if found:
+            self.empty, self._was_idle = 0, False
+            crash_point("after_fetch")
+            self._unclaimed = found
+            if not self._engine.stopping:
+                self._claim(found, ticketed=True)
+            return
+        self.empty += 1
+        self._was_idle = True
+        self._sleep(want)
+
+    def _fetch(self, rows: Sequence[catalog.QueueRow], lane: Lane, want: int) -> list[str]:
+        names = served.lists(rows, lane)
+        if want <= 0 or not names:
+            return []
+        found = redis.fetch(
+            self._engine.worker_id, names, want=want, epoch=tickets.epoch(), was_idle=self._was_idle
+        )
+        return [ticket for _, group in found for ticket in group]
+
+    def _sleep(self, want: int) -> None:
+        engine = self._engine
+        if self._parked:
+            engine.pause(_LOCKED_S)
+        elif engine.burst:
+            engine.pause(0.02)
+        elif want == 0 and not engine.stopping:
+            engine.slots.freed.wait(_PAUSE_S)
+        elif not engine.stopping:
+            redis.wait(engine.worker_id, _BLOCK_S + random.uniform(-1.0, 1.0))
+
+    def _renew(self) -> None:
+        try:
+            tickets.renew()
+        except RedisUnavailable as error:
+            self._redis_lost(error)
+
+    def _redis_lost(self, error: Exception) -> None:
+        now_s = time.monotonic()
+        if not self._down:
+            self._down, self._poll_at_s = True, now_s + random.uniform(0, 0.5)
+            log.warning("[兜底轮询] Redis is lost", polling=settings.UPDATE_TASK, error=str(error))
+        self._redis_at_s = now_s + _REDIS_RETRY_S * random.uniform(0.8, 1.2)
+
+    def _try_redis(self) -> bool:
+        """Whether Redis answers again (asked once a second)."""
+        if not self._engine.uses_redis or time.monotonic() < self._redis_at_s:
+            return False
+        try:
+            tickets.renew()
+        except RedisUnavailable as error:
+            self._redis_lost(error)
+            return False
+        self._down, self._was_idle = False, False
+        log.info("[兜底轮询] Redis is back")
+        return True
+
+    # --- rows alone --------------------------------------------------------------------------------
+
+    def _from_rows(self) -> None:
+        if self._try_redis():
+            return
+        engine, now_s = self._engine, time.monotonic()
+        if not settings.UPDATE_TASK:
+            engine.pause(_PAUSE_S)
+            return
+        if now_s < self._poll_at_s:
+            engine.pause(min(_PAUSE_S, self._poll_at_s - now_s))
+            return
+        want = engine.slots.want()
+        if want == 0:
+            engine.slots.freed.wait(_PAUSE_S)
+            engine.slots.freed.clear()
+            return
+        found = runs.pending([row.id for row in engine.served.order()], want)
+        if found:
+            self.empty = 0
+            self._claim(found, ticketed=False)
+            log.info("[兜底轮询]", found=len(found))
+        else:
+            self.empty += 1
+        if len(found) < want and not engine.burst:
+            self._poll_at_s = now_s + settings.TASK_POLL_INTERVAL * random.uniform(0.9, 1.1)
+
+    # --- claim -------------------------------------------------------------------------------------
+
+    def _claim(self, ids: list[str], *, ticketed: bool) -> None:
+        engine, worker_id = self._engine, self._engine.worker_id
+        good = [ticket for ticket in ids if _ID.fullmatch(ticket)]
+        claimed = runs.claim(worker_id, good) if good else []
+        crash_point("after_claim")
+        self._unclaimed = []
+        known, ready, refused = catalog.queues(), [], []
+        for run in claimed:
+            rec = Active(run, known.name(run.queue_id), worker_id)
+            outcome = execution.equip(rec)
+            if outcome is None:
+                ready.append(rec)
+            else:
+                refused.append((rec, outcome))
+        self._admit(ready, refused)
+        if ticketed and len(claimed) < len(ids):
+            self._explain(ids, good, {run.id for run in claimed})
+
+    def _admit(self, ready: list[Active], refused: list[tuple[Active, Outcome]]) -> None:
+        engine = self._engine
+        engine.active.update((rec.run.id, rec) for rec in ready)
+        if refused:
+            engine.active.update((rec.run.id, rec) for rec, _ in refused)
+            log.error("runs refused", count=len(refused), first=refused[0][1].error)
+            for rec, _ in refused:
+                rec.done = True
+            engine.settler.put(refused)
+        if ready:
+            engine.slots.admit(ready)
+
+    def _explain(self, ids: Sequence[str], good: Sequence[str], claimed: set[str]) -> None:
+        """Tickets that gave no run: four different answers (engine rule 5)."""
+        worker_id, epoch = self._engine.worker_id, tickets.epoch()
+        absent = [ticket for ticket in good if ticket not in claimed]
+        why = runs.missing(absent) if absent else runs.Missing(paused=[], locked=[], gone=[])
+        forged = [ticket for ticket in ids if not _ID.fullmatch(ticket)]
+        redis.ack(worker_id, [*why.gone, *forged])
+        if why.paused:
+            redis.give_back(worker_id, why.paused, epoch=epoch, front=True)
+            catalog.forget()  # the next order leaves the queue out until its row says otherwise
+        for ticket in why.locked:
+            self._parked[ticket] = time.monotonic() + _LOCKED_S
+
+    def _unpark(self) -> None:
+        """What was locked goes to the tail after 50 ms; what stays locked is left to the look for lost tickets."""
+        now_s = time.monotonic()
+        due = [ticket for ticket, due_s in self._parked.items() if due_s <= now_s]
+        if not due:
+            return
+        if len(self._tries) > _TRIES_KEPT:
+            self._tries.clear()
+        for ticket in due:
+            del self._parked[ticket]
+            self._tries[ticket] = self._tries.get(ticket, 0) + 1
+        worker_id = self._engine.worker_id
+        redis.ack(worker_id, [ticket for ticket in due if self._tries[ticket] > _LOCKED_TRIES])
+        again = [ticket for ticket in due if self._tries[ticket] <= _LOCKED_TRIES]
+        redis.give_back(worker_id, again, epoch=tickets.epoch(), front=False)

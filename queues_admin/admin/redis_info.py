@@ -1,0 +1,77 @@
+"""Redis Info: what the server says of itself, and what to worry about."""
+
+from typing import Any
+
+import redis
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+
+from jobs.models import RedisShard
+from jobs.store import keys
+from jobs.store.redis import client
+from queues_admin.admin.base import page
+
+_SHOWN = {
+    "Server": ("redis_version", "valkey_version", "redis_mode", "uptime_in_seconds", "tcp_port"),
+    "Memory": (
+        "used_memory_human",
+        "used_memory_peak_human",
+        "maxmemory_human",
+        "maxmemory_policy",
+    ),
+    "Clients": ("connected_clients", "blocked_clients", "maxclients", "rejected_connections"),
+    "Persistence": ("aof_enabled", "aof_last_write_status", "rdb_last_bgsave_status", "loading"),
+    "Activity": (
+        "instantaneous_ops_per_sec",
+        "total_commands_processed",
+        "expired_keys",
+        "evicted_keys",
+    ),
+    "Replication": ("role", "connected_slaves", "master_link_status"),
+}
+
+
+def redis_info(request: HttpRequest) -> HttpResponse:
+    info, problem = _ask()
+    sections = [
+        (title, [(name, info[name]) for name in names if name in info])
+        for title, names in _SHOWN.items()
+    ]
+    return page(
+        request,
+        "redis.html",
+        title=_("Redis Info"),
+        problem=problem,
+        sections=[(title, facts) for title, facts in sections if facts],
+        warnings=_warnings(info) if info else [],
+        shard=RedisShard.objects.filter(pk="default").first(),
+        held_epoch=info.get("held_epoch"),
+        keyspace=[(name, value) for name, value in info.items() if name.startswith("db")],
+    )
+
+
+def _ask() -> tuple[dict[str, Any], str]:
+    try:
+        info = dict(client().info())
+        info["held_epoch"] = client().get(keys.EPOCH)
+    except (redis.RedisError, OSError) as error:
+        return {}, f"{type(error).__name__}: {error}"
+    return info, ""
+
+
+def _warnings(info: dict[str, Any]) -> list[str]:
+    found = []
+    if info.get("maxmemory_policy") != "noeviction":
+        found.append(
+            _("The eviction policy is %(policy)s: Redis may drop tickets. Set noeviction.")
+            % {"policy": info.get("maxmemory_policy")}
+        )
+    if not info.get("aof_enabled"):
+        found.append(
+            _(
+                "The append-only file is off: a restart loses tickets until they are rebuilt from PostgreSQL."
+            )
+        )
+    if info.get("evicted_keys"):
+        found.append(_("%(n)s keys were evicted.") % {"n": info["evicted_keys"]})
+    return found

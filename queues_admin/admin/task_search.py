@@ -1,0 +1,93 @@
+"""What an operator may type into the task list's search field, and the filters in its address."""
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+from django.http import HttpRequest
+
+from jobs.domain import ids
+from jobs.domain.errors import TaskNotFound
+from jobs.selectors import tasks
+from jobs.selectors.task_filters import TaskFilter
+
+FILTERS = ("state", "status", "queue", "type", "platform")
+_PREFIXES = {
+    "user": "user_id",
+    "business": "business_id",
+    "trace": "trace_id",
+    "tag": "tag",
+    "type": "type",
+    "error": "q",
+}
+_TRACE = re.compile(r"[0-9a-f]{32}")
+_INTEGER = re.compile(r"-?\d{1,18}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """`task`: the text was a task's id; `field`: what it was taken for otherwise."""
+
+    wanted: TaskFilter
+    task: str | None = None
+    field: str | None = None
+
+
+def filters(request: HttpRequest) -> TaskFilter:
+    """The filters of the address, without the search text."""
+    given = {name: _clean(request.GET.get(name, "")) for name in FILTERS}
+    return TaskFilter(**{name: text for name, text in given.items() if text})  # type: ignore[arg-type]
+
+
+def search(text: str, base: TaskFilter) -> Found:
+    """Take the text for an id, for `field:value`, or for the first kind of fact that some task has."""
+    text = _clean(text)
+    if not text:
+        return Found(wanted=base)
+    public = _known_task(text)
+    if public:
+        return Found(wanted=base, task=public)
+    word, colon, rest = text.partition(":")
+    if colon and word in _PREFIXES and rest.strip():
+        return _by(base, _PREFIXES[word], rest.strip())
+    return _guess(text, base)
+
+
+def task_uuid(any_id: str) -> UUID:
+    """The UUID behind an id in an address."""
+    return ids.parse_id(_clean(any_id))
+
+
+def slug(task_id: str) -> str:
+    """A task's id as it stands in addresses: a caller's own name may hold slashes."""
+    return ids.public_id(task_uuid(task_id))
+
+
+def _guess(text: str, base: TaskFilter) -> Found:
+    fields = ["business_id", "tag", "trace_id", "type"]
+    if _TRACE.fullmatch(text):
+        fields.insert(0, "trace_id")
+    if _INTEGER.fullmatch(text):
+        fields.insert(0, "user_id")
+    candidates = [_by(base, field, text) for field in fields]
+    return next((c for c in candidates if tasks.listing(c.wanted, limit=1).items), candidates[0])
+
+
+def _by(base: TaskFilter, field: str, text: str) -> Found:
+    value: object = text
+    if field == "user_id":
+        value = int(text) if _INTEGER.fullmatch(text) else -(2**62)
+    return Found(wanted=msgspec.structs.replace(base, **{field: value}), field=field)
+
+
+def _known_task(text: str) -> str | None:
+    try:
+        tasks.place(task_uuid(text))
+    except TaskNotFound:
+        return None
+    return slug(text)
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "").strip()[:512]

@@ -1,0 +1,103 @@
+"""The facts behind "Why isn't it running?"; the reasoning itself is pure and lives in jobs.lifecycle.why."""
+
+import time
+from uuid import UUID
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from jobs.domain.errors import UnknownType
+from jobs.domain.states import State, Status, state_from_wire, status_from_wire
+from jobs.handlers.registry import handler
+from jobs.lifecycle.why import WhyFacts, why_not_running
+from jobs.models import Breaker, Platform, Queue, ShardCount
+from jobs.selectors import health, workers
+from jobs.selectors.task_view import TaskView
+from jobs.store import postgres
+from queues_admin.admin.numbers import control
+
+_COUNTED = 10_000
+
+
+def reasons(task_id: UUID, view: TaskView) -> list[str]:
+    """Sentences, hardest first, in the reader's language."""
+    return [_(reason.message) % reason.params for reason in why_not_running(_facts(task_id, view))]
+
+
+def _facts(task_id: UUID, view: TaskView) -> WhyFacts:
+    state, status = state_from_wire(view.state), status_from_wire(view.status)
+    if state in (State.ACTIVE, State.COMPLETED, State.ARCHIVED):
+        return WhyFacts(
+            state=state, status=status, queue=view.queue, type=view.type, now_s=time.time()
+        )
+    return _waiting(task_id, view, state, status)
+
+
+def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> WhyFacts:
+    queue = Queue.objects.filter(name=view.queue).first()
+    breaker, breaker_wait_s = _breaker(view.platform)
+    shards = ShardCount.objects.filter(pk=task_id).first()
+    return WhyFacts(
+        state=state,
+        status=status,
+        queue=view.queue,
+        type=view.type,
+        now_s=time.time(),
+        stopped=control().stopped,
+        consumption_off=not (settings.ASYNQ_POLLING_ENABLED or settings.UPDATE_TASK),
+        paused=queue is not None and queue.paused,
+        paused_reason=queue.paused_reason if queue is not None else "",
+        run_at_s=view.next_process_at.timestamp() if view.next_process_at else None,
+        deadline_s=view.deadline.timestamp() if view.deadline else None,
+        breaker=breaker,
+        breaker_wait_s=breaker_wait_s,
+        live_workers=_serving(view.queue),
+        handler_known=_known(view.type),
+        platform_disabled=_disabled(view.platform),
+        waits_for=shards.total - shards.done - shards.failed if shards is not None else None,
+        redis_connected=not settings.ASYNQ_POLLING_ENABLED or health.redis_connected(),
+        ahead=_ahead(task_id) if state is State.PENDING else None,
+    )
+
+
+def _serving(queue: str) -> int:
+    """Living workers that take from the queue; one that names no queues takes from all."""
+    return sum(
+        1
+        for worker in workers.listing().items
+        if worker.state == "running" and (not worker.queues or queue in worker.queues)
+    )
+
+
+def _known(type_: str) -> bool:
+    try:
+        handler(type_)
+    except UnknownType:
+        return False
+    return True
+
+
+def _disabled(platform: str | None) -> str | None:
+    off = platform is not None and Platform.objects.filter(name=platform, enabled=False).exists()
+    return platform if off else None
+
+
+def _breaker(platform: str | None) -> tuple[str | None, float | None]:
+    """(name of a breaker that holds it up, seconds since it opened turned into what is left)."""
+    if platform is None:
+        return None, None
+    row = Breaker.objects.filter(name=f"platform:{platform}").exclude(state="CLOSED").first()
+    if row is None:
+        return None, None
+    left_s = 30.0 - (time.time() - row.opened_at.timestamp()) if row.opened_at else 0.0
+    return row.name, max(0.0, left_s)
+
+
+def _ahead(task_id: UUID) -> int:
+    """Pending tasks of its queue before it, counted up to a bound."""
+    rows = postgres.query(
+        "SELECT count(*) FROM (SELECT 1 FROM task o, task t WHERE t.id = %s AND o.state = 1"
+        " AND o.queue_id = t.queue_id AND o.ord < t.ord LIMIT %s) x",
+        [task_id, _COUNTED],
+    )
+    return int(rows[0][0])

@@ -1,0 +1,114 @@
+"""Tasks: the list with tabs, filters and search."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin, messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from jobs.domain.errors import TaskCenterError
+from jobs.domain.states import State, Status
+from jobs.handlers.registry import names
+from jobs.models import Platform, Task
+from jobs.selectors import tasks
+from jobs.selectors.paging import Page
+from jobs.selectors.task_filters import TaskFilter
+from jobs.selectors.task_view import TaskView
+from jobs.store import catalog
+from queues_admin.admin.base import BackOffice, Route, page
+from queues_admin.admin.keyset import with_query
+from queues_admin.admin.numbers import state_counts
+from queues_admin.admin.task_actions import act
+from queues_admin.admin.task_page import detail
+from queues_admin.admin.task_search import FILTERS, filters, search
+
+SIZE = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tab:
+    """One state's tab; `query` is its address."""
+
+    label: str
+    count: int
+    query: str
+    chosen: bool
+
+
+@admin.register(Task)
+class TaskAdmin(BackOffice):
+    show_full_result_count = False
+
+    def routes(self) -> list[Route]:
+        view = "jobs.view_task"
+        return [
+            Route(path="", view=listing, name="changelist", permission=view),
+            Route(path="<str:task_id>/", view=detail, name="change", permission=view),
+            Route(path="<str:task_id>/<slug:verb>/", view=act, name="act", permission=view),
+        ]
+
+
+def listing(request: HttpRequest) -> HttpResponse:
+    """Newest first; every filter stands in the address."""
+    text = request.GET.get("q", "")
+    try:
+        found = search(text, filters(request))
+        if found.task is not None:
+            return HttpResponseRedirect(reverse("admin:jobs_task_change", args=[found.task]))
+        shown = tasks.listing(found.wanted, after=request.GET.get("cursor") or None, limit=SIZE)
+    except TaskCenterError as error:
+        messages.error(request, error.message)
+        return page(
+            request, "tasks.html", title=_("Tasks"), status=400, **_frame(request, TaskFilter())
+        )
+    return page(
+        request,
+        "tasks.html",
+        title=_("Tasks"),
+        shown=shown,
+        searched=found.field,
+        **_frame(request, found.wanted),
+        **_neighbours(request, shown),
+    )
+
+
+def _frame(request: HttpRequest, wanted: TaskFilter) -> dict[str, Any]:
+    """What surrounds the list: tabs, choices and what is chosen."""
+    queue = wanted.queue if wanted.queue in catalog.queues().by_name else None
+    return {
+        "given": {name: request.GET.get(name, "") for name in (*FILTERS, "q")},
+        "tabs": _tabs(request, wanted, queue),
+        "state": wanted.state,
+        "queues": [row.name for row in catalog.queues().rows],
+        "statuses": [status.wire for status in Status if status.wire],
+        "types": names(),
+        "platforms": list(Platform.objects.order_by("name").values_list("name", flat=True)),
+    }
+
+
+def _tabs(request: HttpRequest, wanted: TaskFilter, queue: str | None) -> list[Tab]:
+    counts = state_counts(queue)
+    everything = Tab(
+        label=_("All"),
+        count=sum(n for _state, n in counts),
+        query=with_query(request, state=None, cursor=None),
+        chosen=wanted.state is None,
+    )
+    return [everything, *(_tab(request, wanted, state, n) for state, n in counts)]
+
+
+def _tab(request: HttpRequest, wanted: TaskFilter, state: State, count: int) -> Tab:
+    return Tab(
+        label=_(state.wire.capitalize()),
+        count=count,
+        query=with_query(request, state=state.wire, cursor=None),
+        chosen=wanted.state == state.wire,
+    )
+
+
+def _neighbours(request: HttpRequest, shown: Page[TaskView]) -> dict[str, Any]:
+    older = with_query(request, cursor=shown.next_cursor) if shown.next_cursor else None
+    first = with_query(request, cursor=None) if request.GET.get("cursor") else None
+    return {"older": older, "first": first}

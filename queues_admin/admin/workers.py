@@ -1,0 +1,142 @@
+"""Servers: the worker processes, what they run, quiet and stop."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin
+from django.db.models.functions import Now
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from jobs.domain import ids
+from jobs.models import Worker
+from jobs.operations import workers
+from jobs.selectors import workers as reading
+from jobs.store import catalog, postgres
+from queues_admin.admin.base import BackOffice, Route, page
+from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
+
+OPERATE = "jobs.operate_worker"
+RECENT_DEAD = 20
+RUNNING_SHOWN = 100
+
+
+@admin.register(Worker)
+class WorkerAdmin(BackOffice):
+    def routes(self) -> list[Route]:
+        view = "jobs.view_worker"
+        return [
+            Route(path="", view=overview, name="changelist", permission=view),
+            Route(path="<int:worker_id>/", view=detail, name="change", permission=view),
+            Route(path="<int:worker_id>/quiet/", view=quiet, name="quiet", permission=view),
+            Route(path="<int:worker_id>/wake/", view=wake, name="wake", permission=view),
+            Route(path="<int:worker_id>/stop/", view=stop, name="stop", permission=view),
+        ]
+
+
+def overview(request: HttpRequest) -> HttpResponse:
+    dead = Worker.objects.filter(dead_at__gt=Now() - timedelta(days=1)).order_by("-dead_at")
+    return page(
+        request,
+        "workers.html",
+        title=_("Servers"),
+        living=reading.listing().items,
+        dead=dead[:RECENT_DEAD],
+        dead_count=dead.count(),
+    )
+
+
+def detail(request: HttpRequest, worker_id: int) -> HttpResponse:
+    worker = _worker(worker_id)
+    tasks = _running(worker_id)
+    return page(
+        request,
+        "worker.html",
+        title=_("Server %(name)s") % {"name": worker.name},
+        worker=worker,
+        stats=_plain(worker.stats),
+        running=tasks[:RUNNING_SHOWN],
+        more=len(tasks) > RUNNING_SHOWN,
+    )
+
+
+def quiet(request: HttpRequest, worker_id: int) -> HttpResponse:
+    effect = _(
+        "It takes no more tasks; running ones finish. It stays until it is woken or stopped."
+    )
+    return confirm(request, _change(worker_id, "quiet", _("Quiet"), effect))
+
+
+def wake(request: HttpRequest, worker_id: int) -> HttpResponse:
+    return confirm(
+        request, _change(worker_id, "", _("Take tasks again"), _("It takes tasks again."))
+    )
+
+
+def stop(request: HttpRequest, worker_id: int) -> HttpResponse:
+    effect = _(
+        "It takes no more tasks, waits for running ones up to its grace time, hands the rest back and ends."
+    )
+    return confirm(request, _change(worker_id, "stop", _("Stop"), effect))
+
+
+def _change(worker_id: int, verb: str, button: str, effect: str) -> Change:
+    worker = _worker(worker_id)
+    if worker.dead_at is not None:
+        raise Http404
+
+    def perform(_given: dict[str, Any]) -> Done:
+        workers.command(worker_id, verb)
+        return Done(
+            message=_("Worker %(name)s was told.") % {"name": worker.name}, after={"command": verb}
+        )
+
+    return Change(
+        action=f"worker.{verb or 'wake'}",
+        target=f"{worker.name} #{worker_id}",
+        title=_("%(verb)s: server %(name)s") % {"verb": button, "name": worker.name},
+        button=button,
+        effects=[effect],
+        permissions=(OPERATE,),
+        back=reverse("admin:jobs_worker_changelist"),
+        perform=perform,
+        form=ReasonForm if verb == "stop" else OptionalReasonForm,
+        before={"command": worker.command},
+        danger=verb == "stop",
+    )
+
+
+def _running(worker_id: int) -> list[dict[str, Any]]:
+    """One more than is shown, the oldest first."""
+    rows = postgres.query(
+        "SELECT t.id, i.type, t.queue_id, t.started_at, t.progress, i.custom_id FROM task t"
+        " JOIN task_info i ON i.id = t.id WHERE t.state = 2 AND t.worker_id = %s ORDER BY t.started_at LIMIT %s",
+        [worker_id, RUNNING_SHOWN + 1],
+    )
+    known = catalog.queues()
+    return [
+        {
+            "task_id": row[5] or ids.public_id(row[0]),
+            "type": row[1],
+            "queue": known.name(row[2]),
+            "started_at": row[3],
+            "progress": row[4],
+        }
+        for row in rows
+    ]
+
+
+def _plain(stats: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the process says of itself, as text; its list of tasks is shown apart."""
+    shown = {key: value for key, value in stats.items() if key not in ("tasks", "running_tasks")}
+    return [
+        (key, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for key, v in shown.items()
+    ]
+
+
+def _worker(worker_id: int) -> Worker:
+    found = Worker.objects.filter(pk=worker_id).first()
+    if found is None:
+        raise Http404
+    return found

@@ -1,0 +1,126 @@
+"""Bodies and query strings as callers send them; unknown fields are refused."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from jobs.selectors.task_filters import TaskFilter
+
+Short = Annotated[str, Meta(min_length=1, max_length=512)]
+Reason = Annotated[str, Meta(max_length=1000)]
+Size = Annotated[int, Meta(ge=1, le=100)]
+StateName = Literal["pending", "active", "scheduled", "retry", "archived", "completed", "aggregating"]
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A body."""
+
+
+class Batch(Body, frozen=True, kw_only=True):
+    """Each item is judged by itself."""
+
+    tasks: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
+
+
+class TaskQuery(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    cursor: str | None = None
+    limit: Size = 20
+
+
+class OneTaskQuery(Body, frozen=True, kw_only=True):
+    """`wait`: seconds to wait for the task's end."""
+
+    wait: Annotated[float, Meta(ge=0, le=30)] = 0.0
+
+
+class ListQuery(Body, frozen=True, kw_only=True):
+    cursor: str | None = None
+    limit: Size = 20
+
+
+class AuditQuery(ListQuery, frozen=True, kw_only=True):
+    actor: str | None = None
+    action: str | None = None
+
+
+class PageQuery(Body, frozen=True, kw_only=True):
+    queue: str = "scheduled"
+    state: StateName = "pending"
+    page: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    size: Size = 20
+
+
+class DeleteQuery(Body, frozen=True, kw_only=True):
+    queue: str | None = None
+    state: StateName | None = None
+
+
+class QueueTask(Body, frozen=True, kw_only=True):
+    """`task_id`: a task id or any of its job ids."""
+
+    task_id: Short
+    queue: Short | None = None
+
+
+class Cancel(Body, frozen=True, kw_only=True):
+    """`force`: end a running task now instead of asking it to stop."""
+
+    task_id: Short
+    reason: Reason = ""
+    force: bool = False
+
+
+class CancelBatch(Body, frozen=True, kw_only=True):
+    task_ids: Annotated[list[Short], Meta(min_length=1, max_length=100)]
+    reason: Reason = ""
+
+
+class WithReason(Body, frozen=True, kw_only=True):
+    reason: Reason = ""
+
+
+class QueueChange(Body, frozen=True, kw_only=True):
+    weight: int | None = None
+    capacity: int | None = None
+    concurrency: int | None = None
+
+
+class PlatformChange(Body, frozen=True, kw_only=True):
+    protocol: Short | None = None
+    base_url: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
+    credential: Annotated[str, Meta(max_length=4000)] | None = None
+    webhook_secret: Annotated[str, Meta(max_length=4000)] | None = None
+    profile: Short | None = None
+    time_limit: int | None = None
+    allow_private: bool | None = None
+    max_concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    price: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    options: dict[str, Any] | None = None
+    enabled: bool | None = None
+
+
+class PlatformNew(PlatformChange, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class ForceBreaker(Body, frozen=True, kw_only=True):
+    """`state`: OPEN or CLOSED holds it there (for `for` seconds), null releases it."""
+
+    state: Literal["OPEN", "CLOSED"] | None
+    for_s: Annotated[float, Meta(gt=0, le=86_400)] | None = msgspec.field(name="for", default=None)
+    reason: Reason = ""
+
+
+class Grant(Body, frozen=True, kw_only=True):
+    grant: int
+    reason: Reason = ""
+
+
+class KeyNew(Body, frozen=True, kw_only=True):
+    name: Annotated[str, Meta(min_length=1, max_length=100)]
+    scopes: list[str]
+    tenant: str | None = None
+    expires_at: datetime | None = None

@@ -1,0 +1,64 @@
+"""API keys: list, create, revoke. A key's secret is shown once, when it is made."""
+
+from jobs.domain.errors import Invalid, NotFound
+from jobs.operations import keys as operations
+from jobs.selectors import keys
+from jobs.selectors.keys import KeyView
+from jobs.selectors.paging import Page
+from queues_admin.api import auth
+from queues_admin.api.answers import Done, NewKeyResult
+from queues_admin.api.bodies import KeyNew
+from queues_admin.api.endpoint import Api, Call, endpoint
+from queues_admin.api.envelope import Reply
+
+
+class Keys(Api):
+    @endpoint(summary="All keys, without their secrets", scope="admin", data=Page[KeyView])
+    def get(self, call: Call) -> Reply:
+        return Reply(data=keys.listing(call.tenant_id))
+
+    @endpoint(
+        summary="Create a key",
+        scope="admin",
+        action="key.create",
+        body=KeyNew,
+        data=NewKeyResult,
+        statuses=(201,),
+    )
+    def post(self, call: Call) -> Reply:
+        asked: KeyNew = call.body
+        _check(asked)
+        with call.audited(f"key:{asked.name}") as after:
+            made = operations.create(
+                name=asked.name,
+                scopes=asked.scopes,
+                tenant_id=call.tenant_id,
+                expires_at=asked.expires_at,
+            )
+            after.update(key_id=made.key_id, scopes=asked.scopes)
+        data = NewKeyResult(
+            key=made.key, key_id=made.key_id, name=asked.name, scopes=sorted(set(asked.scopes))
+        )
+        return Reply(data=data, status=201)
+
+
+class Key(Api):
+    @endpoint(
+        summary="Revoke a key; it is refused everywhere within 5 seconds",
+        scope="admin",
+        action="key.revoke",
+        data=Done,
+        raises=(NotFound,),
+    )
+    def delete(self, call: Call, key_id: str) -> Reply:
+        with call.audited(f"key:{key_id}"):
+            operations.revoke(key_id, tenant_id=call.tenant_id)
+        auth.forget()
+        return Reply(data=Done(name=key_id))
+
+
+def _check(asked: KeyNew) -> None:
+    if asked.tenant not in (None, "default"):
+        raise Invalid("There is no such tenant", field="tenant", tenant=asked.tenant)
+    if asked.expires_at is not None and asked.expires_at.tzinfo is None:
+        raise Invalid("`expires_at` needs a time zone", field="expires_at")

@@ -1,0 +1,92 @@
+"""Bodies and query strings: limits first, then msgspec, then ours. 400 unreadable, 413 too large, 422 wrong."""
+
+import json
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.http import HttpRequest
+
+from jobs.domain.errors import Invalid, Malformed, TaskCenterError, TooLarge
+from jobs.operations.requests import check_text
+
+KIB, MIB = 1024, 1024 * 1024
+
+
+def body_limit(*, batch: bool = False) -> int:
+    """The most bytes of a body: 8 MiB for batches, else 1 MiB or what one payload may have."""
+    return 8 * MIB if batch else max(MIB, int(settings.TASKCENTER["MAX_PAYLOAD_BYTES"]) + 64 * KIB)
+
+
+def raw_body(request: HttpRequest, limit: int) -> bytes:
+    """The body's bytes, refused by their announced length before they are read. Raises TooLarge, Malformed."""
+    announced = request.META.get("CONTENT_LENGTH") or "0"
+    if not announced.isdigit():
+        raise Malformed("Content-Length is not a number")
+    if int(announced) > limit:
+        raise TooLarge(f"The body has {announced} bytes, at most {limit} are allowed", limit_bytes=limit)
+    raw = request.body
+    if len(raw) > limit:
+        raise TooLarge(f"The body has more than {limit} bytes", limit_bytes=limit)
+    return raw
+
+
+def decode(raw: bytes, shape: Any) -> Any:
+    """JSON as `shape`. Raises Malformed (not JSON, no object, unknown field), TooLarge (too deep), Invalid."""
+    if not raw.strip():
+        raise Malformed("The body is empty; it must be a JSON object")
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except msgspec.ValidationError as error:
+        raise fault(str(error)) from error
+    except RecursionError as error:
+        raise TooLarge("The JSON is nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unreadable(raw, str(error)) from error
+
+
+def query(request: HttpRequest, shape: Any, *, prefix: str | None = None) -> Any:
+    """The query string as `shape`; parameters `<prefix><name>` are gathered in its field `payload`."""
+    given: dict[str, Any] = {}
+    gathered: dict[str, str] = {}
+    for name, value in request.GET.items():
+        text = str(value)
+        check_text(name)
+        check_text(text)
+        if prefix is not None and name.startswith(prefix):
+            gathered[name.removeprefix(prefix)] = text
+        else:
+            given[name] = text
+    if prefix is not None:
+        if "payload" in given:
+            raise Malformed("Unknown parameter `payload`", field="payload")
+        given["payload"] = gathered
+    try:
+        return msgspec.convert(given, shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise fault(str(error)) from error
+
+
+def fault(text: str) -> TaskCenterError:
+    """msgspec's complaint as 400 (unknown field, no object at all) or 422 with the field's path."""
+    message, _, path = text.partition(" - at `$")
+    field = path.rstrip("`").lstrip(".") or None
+    details: dict[str, object] = {} if field is None else {"field": field}
+    if message.startswith("Object contains unknown field"):
+        return Malformed(text, **details)
+    if field is None and message.startswith("Expected `object`"):
+        return Malformed("The body must be a JSON object")
+    return Invalid(text, **details)
+
+
+def _unreadable(raw: bytes, message: str) -> TaskCenterError:
+    """Lone surrogates are readable JSON that nobody can store; everything else is not JSON."""
+    try:
+        json.loads(raw, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return Malformed(f"The body is not JSON: {message}")
+    return Invalid("Text must not contain lone surrogates")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)

@@ -1,0 +1,113 @@
+"""External platforms and their circuit breakers."""
+
+from dataclasses import fields
+from typing import Any
+
+import msgspec
+
+from jobs.domain.errors import Conflict, NotFound
+from jobs.operations import breakers
+from jobs.operations import platforms as operations
+from jobs.operations.platforms import PlatformSpec
+from jobs.selectors import platforms
+from jobs.selectors.paging import Page
+from jobs.selectors.platforms import BreakerView, PlatformView
+from queues_admin.api.bodies import ForceBreaker, PlatformChange, PlatformNew
+from queues_admin.api.endpoint import Api, Call, endpoint
+from queues_admin.api.envelope import Reply
+
+_SECRETS = ("credential", "webhook_secret")
+
+
+class Platforms(Api):
+    @endpoint(summary="All platforms", scope="read", data=Page[PlatformView])
+    def get(self, call: Call) -> Reply:
+        return Reply(data=platforms.listing())
+
+    @endpoint(
+        summary="Register a platform",
+        scope="operate",
+        action="platform.create",
+        body=PlatformNew,
+        data=PlatformView,
+        statuses=(201,),
+        raises=(Conflict,),
+    )
+    def post(self, call: Call) -> Reply:
+        asked: PlatformNew = call.body
+        _check_private(call, asked)
+        with call.audited(asked.name) as after:
+            operations.create(_spec(asked.name, asked), tenant_id=call.tenant_id)
+            after.update(_noted(asked))
+        headers = {"Location": f"/api/v1/platforms/{asked.name}"}
+        return Reply(data=platforms.get(asked.name), status=201, headers=headers)
+
+
+class Platform(Api):
+    @endpoint(summary="One platform", scope="read", data=PlatformView, raises=(NotFound,))
+    def get(self, call: Call, name: str) -> Reply:
+        return Reply(data=platforms.get(name))
+
+    @endpoint(
+        summary="Change a platform",
+        scope="operate",
+        action="platform.change",
+        body=PlatformChange,
+        data=PlatformView,
+        raises=(NotFound,),
+    )
+    def patch(self, call: Call, name: str) -> Reply:
+        asked: PlatformChange = call.body
+        _check_private(call, asked)
+        platforms.get(name)
+        with call.audited(name) as after:
+            operations.change(_spec(name, asked))
+            after.update(_noted(asked))
+        return Reply(data=platforms.get(name))
+
+
+class Breaker(Api):
+    @endpoint(summary="A platform's circuit breaker", scope="read", data=BreakerView, raises=(NotFound,))
+    def get(self, call: Call, name: str) -> Reply:
+        return Reply(data=platforms.get(name).breaker)
+
+    @endpoint(
+        summary="Hold a breaker open or closed, or release it",
+        scope="operate",
+        action="breaker.force",
+        body=ForceBreaker,
+        data=BreakerView,
+        raises=(NotFound,),
+    )
+    def post(self, call: Call, name: str) -> Reply:
+        asked: ForceBreaker = call.body
+        before = platforms.get(name).breaker
+        with call.audited(
+            f"platform:{name}",
+            reason=asked.reason,
+            before={"state": before.state, "forced": before.forced},
+        ) as after:
+            if asked.state is None:
+                breakers.release(name)
+            else:
+                breakers.force(name, asked.state, until_s=asked.for_s)
+            after["forced"] = asked.state
+        return Reply(data=platforms.get(name).breaker)
+
+
+def _check_private(call: Call, asked: PlatformChange) -> None:
+    if asked.allow_private:
+        call.require("admin")
+
+
+def _spec(name: str, asked: PlatformChange) -> PlatformSpec:
+    known = {field.name for field in fields(PlatformSpec)} - {"name"}
+    return PlatformSpec(name=name, **{key: getattr(asked, key) for key in known})
+
+
+def _noted(asked: PlatformChange) -> dict[str, Any]:
+    """What was asked for, without secrets."""
+    given: dict[str, Any] = msgspec.to_builtins(asked)
+    return {
+        key: "********" if key in _SECRETS else value for key, value in given.items() if value is not None
+    }

@@ -1,0 +1,54 @@
+"""Worker processes: list, quiet, stop."""
+
+from jobs.domain.errors import NotFound
+from jobs.operations import workers as operations
+from jobs.selectors import workers
+from jobs.selectors.paging import Page
+from jobs.selectors.workers import WorkerView
+from queues_admin.api.answers import Done
+from queues_admin.api.bodies import WithReason
+from queues_admin.api.endpoint import Api, Call, endpoint
+from queues_admin.api.envelope import Reply
+
+
+class Workers(Api):
+    @endpoint(summary="Living workers", scope="read", data=Page[WorkerView])
+    def get(self, call: Call) -> Reply:
+        return Reply(data=workers.listing())
+
+
+class Quiet(Api):
+    @endpoint(
+        summary="Let a worker take no more tasks",
+        scope="operate",
+        action="worker.quiet",
+        body=WithReason,
+        optional_body=True,
+        data=Done,
+        raises=(NotFound,),
+    )
+    def post(self, call: Call, name: str) -> Reply:
+        return _command(call, name, "quiet")
+
+
+class Stop(Api):
+    @endpoint(
+        summary="Let a worker finish and end",
+        scope="operate",
+        action="worker.stop",
+        body=WithReason,
+        optional_body=True,
+        data=Done,
+        raises=(NotFound,),
+    )
+    def post(self, call: Call, name: str) -> Reply:
+        return _command(call, name, "stop")
+
+
+def _command(call: Call, name: str, verb: str) -> Reply:
+    found = workers.find(name)
+    if found is None:
+        raise NotFound("There is no such living worker", worker=name)
+    with call.audited(found.name, reason=call.body.reason):
+        operations.command(found.id, verb)
+    return Reply(data=Done(name=found.name))

@@ -1,0 +1,16 @@
+"""The `queues_admin` application: the faces for people and programs."""
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+class QueuesAdminConfig(AppConfig):
+    name = "queues_admin"
+    verbose_name = "Task Center"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Permissions exist only after a migrate: the roles are made then."""
+        from queues_admin.permissions import sync_roles
+
+        post_migrate.connect(sync_roles, dispatch_uid="queues_admin.sync_roles")

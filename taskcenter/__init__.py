@@ -1,0 +1,1 @@
+"""Where and how Task Center runs: settings, environment, logs, the embedded servers."""

@@ -1,0 +1,1 @@
+"""What `make run` shows: real work on loopback servers that stand in for other people's systems."""

@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL and Redis from wheels, and what `make run` starts on them."""

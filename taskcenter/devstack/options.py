@@ -1,0 +1,97 @@
+"""What `make run` was asked for, and the lock that keeps two of them off the same data."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from taskcenter import env
+from taskcenter.devstack.postgres import write_private
+from taskcenter.devstack.process import StartFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """From the environment: PORT, TASKCENTER_DATA_DIR, DATABASE_URL, REDIS_URL, WORKERS, DEMO."""
+
+    port: int
+    data: Path
+    database_url: str
+    redis_url: str
+    workers: int
+    web_workers: int
+    demo: bool
+    stop_grace_s: float
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def read() -> Options:
+    """Raises env.WrongValue."""
+    return Options(
+        port=env.integer("PORT", 8000, minimum=1, maximum=65_535),
+        data=env.folder("TASKCENTER_DATA_DIR", ROOT / ".data"),
+        database_url=env.url("DATABASE_URL", "", ("postgres", "postgresql")),
+        redis_url=env.url("REDIS_URL", "", ("redis", "rediss", "unix")),
+        workers=env.integer("WORKERS", 1, minimum=0, maximum=64),
+        web_workers=env.integer("WEB_WORKERS", 1, minimum=1, maximum=64),
+        demo=env.flag("DEMO", True),
+        stop_grace_s=env.number("TASKCENTER_STOP_GRACE_S", 30.0, minimum=0, maximum=86_400),
+    )
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold the data folder for ourselves; the kernel lets go of it however we end."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise StartFailed(
+                f"Another Task Center (pid {lock.read().strip() or 'unknown'}) is running on {data}; "
+                "stop it first, or choose another folder with TASKCENTER_DATA_DIR"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def child_environment(options: Options, database_url: str, redis_url: str) -> dict[str, str]:
+    """The environment of all `manage.py` processes and of the web server."""
+    key_file = options.data / "secret.key"
+    if not os.environ.get("SECRET_KEY") and not os.environ.get("SECRET_KEY_FILE"):
+        if not key_file.exists():
+            write_private(key_file, secrets.token_urlsafe(48))
+        key = {"SECRET_KEY_FILE": str(key_file)}
+    else:
+        key = {}
+    kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL_FILE", "REDIS_URL_FILE")}
+    return {
+        "TASKCENTER_HTTPS": "false",
+        "TASKCENTER_DIAGNOSTICS": "true",
+        "TASKCENTER_ALLOW_PRIVATE": "1",
+        "TASKCENTER_LOG_FORMAT": "console",
+        **kept,
+        **key,
+        "TASKCENTER_DATA_DIR": str(options.data),
+        "TASKCENTER_URL": options.url,
+        "TASKCENTER_INSTANCE": secrets.token_hex(8),
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "DJANGO_SETTINGS_MODULE": "taskcenter.settings",
+        "PYTHONUNBUFFERED": "1",
+    }

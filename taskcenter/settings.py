@@ -1,0 +1,226 @@
+"""All settings, from environment variables only; `taskcenter/env.py` reads and checks them."""
+
+import base64
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.utils.translation import gettext_lazy as _
+
+from taskcenter import env, logs
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = env.folder("TASKCENTER_DATA_DIR", BASE_DIR / ".data")
+
+# --- safety -------------------------------------------------------------------------------------
+DEBUG = env.flag("DEBUG", False)
+_DEV_KEY = "insecure-key-for-developers-only-never-in-production-0123456789"
+SECRET_KEY = env.secret("SECRET_KEY", _DEV_KEY)
+if not DEBUG and (SECRET_KEY == _DEV_KEY or len(SECRET_KEY) < 32):
+    raise env.WrongValue(
+        "SECRET_KEY",
+        "the developers' key" if SECRET_KEY == _DEV_KEY else "a short key",
+        "a secret of at least 32 characters (or DEBUG=true on a developer's machine)",
+    )
+SECRET_KEY_FALLBACKS = env.secrets("SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+
+_HTTPS = env.flag("TASKCENTER_HTTPS", not DEBUG)
+_PROXIES = env.integer("TASKCENTER_TRUSTED_PROXIES", 0, minimum=0, maximum=10)
+SECURE_SSL_REDIRECT = _HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_HSTS_SECONDS = 31_536_000 if _HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _PROXIES else None
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = _HTTPS
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = LANGUAGE_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = 12 * 3600
+X_FRAME_OPTIONS = "DENY"
+
+# --- applications -------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_prometheus",
+    "rest_framework",
+    "drf_spectacular",
+    "jobs",  # before django_rq, so that our rqworker and rqscheduler commands win
+    "queues_admin",
+    "django_rq",
+]
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "taskcenter.requests.RequestContextMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "taskcenter.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+ROOT_URLCONF = "taskcenter.urls"
+WSGI_APPLICATION = "taskcenter.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATA_UPLOAD_MAX_MEMORY_SIZE = (
+    80 * 1024 * 1024
+)  # a batch of 1,000 payloads of 64 KiB; views set less
+
+# --- PostgreSQL ---------------------------------------------------------------------------------
+DATABASE_URL = env.url(
+    "DATABASE_URL",
+    "postgresql://taskcenter@127.0.0.1:5432/taskcenter",
+    ("postgres", "postgresql"),
+)
+_ROLE = sys.argv[1] if len(sys.argv) > 1 and sys.argv[0].endswith("manage.py") else "web"
+_STATEMENT_S = env.number("TASKCENTER_DB_STATEMENT_TIMEOUT_S", 10.0, minimum=0.1, maximum=3600)
+_LOCK_S = env.number("TASKCENTER_DB_LOCK_TIMEOUT_S", 2.0, minimum=0.1, maximum=3600)
+_IDLE_S = env.number("TASKCENTER_DB_IDLE_TRANSACTION_TIMEOUT_S", 30.0, minimum=1, maximum=3600)
+DATABASES: dict[str, Any] = {
+    "default": dj_database_url.parse(DATABASE_URL, conn_max_age=60, conn_health_checks=True)
+}
+DATABASES["default"]["OPTIONS"] = {
+    "application_name": f"taskcenter-{_ROLE}"[:63],
+    "connect_timeout": 5,
+    # the engine's statements are few and run often; None behind a PgBouncer older than 1.21
+    "prepare_threshold": 3 if env.flag("TASKCENTER_DB_PREPARE", True) else None,
+    "options": f"-c statement_timeout={_STATEMENT_S * 1000:.0f}"
+    f" -c lock_timeout={_LOCK_S * 1000:.0f}"
+    f" -c idle_in_transaction_session_timeout={_IDLE_S * 1000:.0f}",
+    **DATABASES["default"].get("OPTIONS", {}),
+}
+
+# --- Redis and RQ -------------------------------------------------------------------------------
+REDIS_URL, ASYNQ_REDIS_DB = env.redis_url("REDIS_URL", "ASYNQ_REDIS_DB")
+QUEUE_NAMES = ("critical", "high", "default", "scheduled", "low", "dead_letter")
+RQ_QUEUES = {
+    name: {"URL": REDIS_URL, "SERIALIZER": "rq.serializers.JSONSerializer"} for name in QUEUE_NAMES
+}
+RQ_SHOW_ADMIN_LINK = False
+
+# --- the variables of the operators' guide, section 6.1 -----------------------------------------
+ASYNQ_POLLING_ENABLED = env.flag("ASYNQ_POLLING_ENABLED", True)
+ASYNQ_CONCURRENCY = env.integer("ASYNQ_CONCURRENCY", 10, minimum=1, maximum=10_000)
+ASYNQ_MIGRATE_EXISTING = env.flag("ASYNQ_MIGRATE_EXISTING", False)
+ASYNQ_MIGRATE_SOURCE = env.url(
+    "ASYNQ_MIGRATE_SOURCE", "", ("postgres", "postgresql", "mysql", "sqlite")
+)
+ASYNQ_READONLY = env.flag("ASYNQ_READONLY", False)
+PROMETHEUS_ADDRESS = env.url("PROMETHEUS_ADDRESS", "", ("http", "https"))
+UPDATE_TASK = env.flag("UPDATE_TASK", True)
+TASK_POLL_INTERVAL = env.number("TASK_POLL_INTERVAL", 15.0, minimum=0.1, maximum=86_400)
+
+# --- Task Center --------------------------------------------------------------------------------
+_DERIVED_KEY = hashlib.sha256(f"taskcenter.secrets:{SECRET_KEY}".encode()).digest()
+TASKCENTER: dict[str, Any] = {
+    "DIAGNOSTICS": env.flag("TASKCENTER_DIAGNOSTICS", False),
+    "ALLOW_PRIVATE": env.flag("TASKCENTER_ALLOW_PRIVATE", False),
+    "STOP_GRACE_S": env.number("TASKCENTER_STOP_GRACE_S", 30.0, minimum=0, maximum=86_400),
+    "MAX_PAYLOAD_BYTES": env.integer(
+        "TASKCENTER_MAX_PAYLOAD_BYTES", 65_536, minimum=1024, maximum=16 * 1024 * 1024
+    ),
+    "MAX_PAYLOAD_DEPTH": env.integer("TASKCENTER_MAX_PAYLOAD_DEPTH", 32, minimum=2, maximum=200),
+    "RETENTION_S": env.integer("TASKCENTER_RETENTION_S", 604_800, minimum=0, maximum=10**9),
+    "RUN_TIMEOUT_S": env.number("TASKCENTER_RUN_TIMEOUT_S", 1800.0, minimum=0.1, maximum=10**7),
+    "STORAGE_DIR": env.folder("TASKCENTER_STORAGE_DIR", DATA_DIR / "storage"),
+    "SECRET_KEYS": env.secrets("TASKCENTER_SECRET_KEYS")
+    or [base64.urlsafe_b64encode(_DERIVED_KEY).decode()],
+    "MIDDLEWARE": env.words("TASKCENTER_MIDDLEWARE"),
+    "HANDLERS": env.words("TASKCENTER_HANDLERS"),
+    "WORKER_THREADS": env.integer("TASKCENTER_WORKER_THREADS", 0, minimum=0, maximum=1000),
+    "WORKER_PROCESSES": env.integer("TASKCENTER_WORKER_PROCESSES", 2, minimum=0, maximum=256),
+    "POLL_SLOTS": env.integer("TASKCENTER_POLL_SLOTS", 200, minimum=1, maximum=10_000),
+    "METRICS_TOKEN": env.secret("TASKCENTER_METRICS_TOKEN"),
+    "METRICS_NETWORKS": env.words("TASKCENTER_METRICS_NETWORKS"),
+    "TRUSTED_PROXIES": _PROXIES,
+}
+
+# --- languages, time, files ---------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STATIC_ROOT = env.folder("TASKCENTER_STATIC_ROOT", DATA_DIR / "static")
+_HASHED_FILES = (STATIC_ROOT / "staticfiles.json").exists() or "collectstatic" in sys.argv[1:2]
+WHITENOISE_USE_FINDERS = not _HASHED_FILES  # without a collectstatic: straight from the sources
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if _HASHED_FILES
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+
+# --- mail (into files until a server is named) --------------------------------------------------
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_PORT = env.integer("EMAIL_PORT", 587, minimum=1, maximum=65_535)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.secret("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS", True)
+EMAIL_TIMEOUT = 10
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebased'}.EmailBackend"
+EMAIL_FILE_PATH = DATA_DIR / "mail"
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "Task Center <taskcenter@localhost>")
+
+# --- REST ---------------------------------------------------------------------------------------
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "Task Center",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+}
+PROMETHEUS_EXPORT_MIGRATIONS = False
+
+# --- logs ---------------------------------------------------------------------------------------
+LOGGING = logs.configure(
+    env.choice("TASKCENTER_LOG_FORMAT", "console" if DEBUG else "json", ("json", "console")),
+    env.choice("TASKCENTER_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+)

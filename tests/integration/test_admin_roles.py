@@ -1,0 +1,161 @@
+"""Who may open and do what; and that a person without a permission sees and can do nothing."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.test import Client
+
+from jobs.models import ApiKey, AuditEntry, Queue
+from jobs.operations import credits, keys, tickets
+from jobs.operations.tasks import submit
+from queues_admin.permissions import ROLES, sync_roles
+from tests.integration.admin_support import act_url, client_of, confirm_post, text
+from tests.support.engine import row
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PAGES = {
+    "/admin/jobs/task/": "viewer",
+    "/admin/jobs/queue/": "viewer",
+    "/admin/jobs/queue/redis/": "viewer",
+    "/admin/jobs/worker/": "viewer",
+    "/admin/jobs/schedule/": "viewer",
+    "/admin/jobs/platform/": "viewer",
+    "/admin/jobs/breaker/": "viewer",
+    "/admin/jobs/account/": "finance",
+    "/admin/jobs/creditentry/": "finance",
+    "/admin/jobs/auditentry/": "admin",
+    "/admin/jobs/apikey/": "admin",
+    "/admin/django_rq/dashboard/": "operator",
+}
+CHANGES = {
+    "/admin/jobs/queue/high/pause/": "operator",
+    "/admin/jobs/queue/high/settings/": "operator",
+    "/admin/jobs/queue/stop/": "operator",
+    "/admin/jobs/account/grant/": "finance",
+    "/admin/jobs/apikey/new/": "admin",
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_redis(redis: Any) -> None:
+    tickets.forget()
+
+
+@pytest.mark.req("T-03", "V-12")
+@pytest.mark.parametrize("url", [*PAGES, *CHANGES])
+def test_staff_without_a_permission_sees_nothing(url: str) -> None:
+    assert client_of(None).get(url).status_code == 403
+
+
+@pytest.mark.req("T-03")
+@pytest.mark.parametrize("url", [*PAGES, *CHANGES])
+def test_a_stranger_is_sent_to_the_login(url: str) -> None:
+    answer = Client().get(url)
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.req("T-03", "V-12")
+@pytest.mark.parametrize(("url", "role"), [*PAGES.items(), *CHANGES.items()])
+def test_each_page_opens_for_its_role(url: str, role: str) -> None:
+    assert client_of(role).get(url).status_code == 200
+
+
+@pytest.mark.req("T-03")
+@pytest.mark.parametrize(
+    "url", [url for url, role in PAGES.items() if role != "viewer"] + list(CHANGES)
+)
+def test_a_viewer_opens_nothing_beyond_viewing(url: str) -> None:
+    assert client_of("viewer").get(url).status_code == 403
+
+
+@pytest.mark.req("T-03", "T-06")
+@pytest.mark.parametrize("url", CHANGES)
+def test_a_viewers_post_changes_nothing_and_is_audited(url: str) -> None:
+    answer = client_of("viewer").post(url, {"reason": "because", "amount": 5, "user_id": 1})
+    assert answer.status_code == 403
+    assert not Queue.objects.filter(paused=True).exists()
+    assert ApiKey.objects.count() == 0
+    [entry] = AuditEntry.objects.all()
+    assert entry.refused
+    assert entry.actor == "user:viewer"
+
+
+@pytest.mark.req("T-03")
+def test_only_finance_cancels_what_was_charged() -> None:
+    credits.grant(user_id=1, amount=10, reason="x", actor="test")
+    task = submit("debug:noop", user_id=1, credits=10)
+    free = submit("debug:noop")
+    operator, finance = client_of("operator"), client_of("finance")
+    assert operator.get(act_url(task.task_id, "cancel")).status_code == 403
+    assert operator.get(act_url(task.task_id, "delete")).status_code == 403
+    assert operator.get(act_url(task.task_id, "archive")).status_code == 200
+    assert operator.get(act_url(free.task_id, "cancel")).status_code == 200
+    assert finance.get(act_url(free.task_id, "run")).status_code == 403
+    assert (
+        confirm_post(finance, act_url(task.task_id, "cancel"), reason="refund").status_code == 302
+    )
+    assert row(task.id, "state") == 6
+
+
+@pytest.mark.req("T-03")
+def test_the_menu_offers_what_the_role_may_open() -> None:
+    entries = {e["words"] for e in _menu(client_of("viewer"))}
+    assert entries == {"Queues", "Servers", "Schedulers", "Redis Info", "Tasks", "Platforms"}
+    assert "Accounts" in {e["words"] for e in _menu(client_of("finance"))}
+    assert [e["words"] for e in _menu(client_of("root"))][:4] == [
+        "Queues",
+        "Servers",
+        "Schedulers",
+        "Redis Info",
+    ]
+
+
+@pytest.mark.req("T-03")
+def test_django_rqs_own_pages_need_a_permission_on_every_address() -> None:
+    nobody, viewer = client_of(None), client_of("viewer")
+    for url in (
+        "/admin/django_rq/dashboard/",
+        "/admin/django_rq/dashboard/queues/0/",
+        "/admin/django_rq/dashboard/queues/0/empty/",
+        "/admin/django_rq/dashboard/workers/0/",
+    ):
+        assert nobody.get(url).status_code == 403
+        assert viewer.post(url).status_code == 403
+    assert Client().get("/admin/django_rq/dashboard/stats.json").status_code in (302, 404)
+
+
+@pytest.mark.req("T-03", "V-12")
+def test_roles_are_groups_that_a_second_migrate_leaves_alone() -> None:
+    sync_roles()
+    before = {g.name: g.permissions.count() for g in Group.objects.all()}
+    sync_roles()
+    assert {g.name: g.permissions.count() for g in Group.objects.all()} == before
+    assert before == {role: len(set(names)) for role, names in ROLES.items()}
+
+
+@pytest.mark.req("T-02")
+def test_a_key_is_shown_once_and_never_again() -> None:
+    admin = client_of("admin")
+    made = confirm_post(admin, "/admin/jobs/apikey/new/", name="ci", scopes=["submit", "read"])
+    key = made.context["made"].key
+    assert key in text(made)
+    assert keys.authenticate(key) is not None
+    assert key not in text(admin.get("/admin/jobs/apikey/"))
+    assert key not in str(list(AuditEntry.objects.values()))
+    key_id = ApiKey.objects.get().key_id
+    confirm_post(admin, f"/admin/jobs/apikey/{key_id}/revoke/", reason="leaked")
+    assert keys.authenticate(key) is None
+
+
+def _menu(client: Client) -> list[dict[str, Any]]:
+    from django.template import Context, Template
+
+    request = client.get("/admin/jobs/task/").wsgi_request
+    template = Template("{% load back_office %}{% menu as entries %}")
+    context = Context({"request": request})
+    template.render(context)
+    entries: list[dict[str, Any]] = context["entries"]
+    return entries

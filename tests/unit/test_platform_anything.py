@@ -1,0 +1,136 @@
+"""Whatever a platform answers, an adapter answers with one of its own results and never with an exception."""
+
+import asyncio
+import json
+from typing import Any, get_args
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.platforms import base
+from jobs.platforms.registry import PROTOCOLS, adapter_for
+from tests.stubs.generic_stub import OPTIONS
+from tests.stubs.harness import asked, platform
+
+PAYLOADS: dict[str, dict[str, Any]] = {
+    "replicate": {"version": "v", "input": {}},
+    "fal": {"app": "a/b", "arguments": {}},
+    "openai_batch": {"endpoint": "/v1/x", "requests": [{}]},
+    "kling": {"prompt": "p"},
+    "generic": {},
+}
+WORDS = (
+    "succeeded",
+    "processing",
+    "COMPLETED",
+    "completed",
+    "failed",
+    "succeed",
+    "ok",
+    "busy",
+    "cancelled",
+    "",
+)
+KEYS = [
+    "id",
+    "status",
+    "output",
+    "error",
+    "errors",
+    "logs",
+    "urls",
+    "get",
+    "cancel",
+    "request_id",
+    "status_url",
+    "error_type",
+    "data",
+    "task_id",
+    "task_status",
+    "task_result",
+    "code",
+    "message",
+    "job",
+    "no",
+    "state",
+    "files",
+    "done",
+    "jobs",
+    "metadata",
+    "taskcenter_reference",
+    "request_counts",
+    "total",
+    "completed",
+    "has_more",
+    "last_id",
+    "detail",
+]
+WORD = st.sampled_from([*WORDS, "x1", "ref-1", "http://127.0.0.1/x", "..", "a\0b"])
+LEAF = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | WORD
+    | st.text(max_size=5)
+)
+JSON = st.recursive(
+    LEAF,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+CODE = st.sampled_from([200, 200, 200, 201, 204, 302, 307, 400, 401, 404, 409, 422, 429, 500, 503])
+HEADERS = st.sampled_from(
+    [{}, {"Retry-After": "5"}, {"Retry-After": "never"}, {"x-fal-error-type": "e"}]
+)
+BODY = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20)
+
+
+async def _everything(protocol: str, reply: httpx.Response) -> list[object]:
+    options = OPTIONS if protocol == "generic" else {}
+    config = platform(protocol, "http://127.0.0.1", options=options)
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(
+            reply.status_code, headers=reply.headers, content=reply.content
+        )
+    )
+    two = [
+        base.PollRequest(task_id=name, external_id=name, urls={"status": "http://127.0.0.1/s"})
+        for name in "ab"
+    ]
+    async with httpx.AsyncClient(transport=transport) as client:
+        adapter = adapter_for(config, client)
+        submitted = await adapter.submit(asked(PAYLOADS[protocol]))
+        polled = await adapter.poll(two) | await adapter.poll(two[:1])
+        assert sorted(polled) == ["a", "b"]
+        await adapter.prepare_webhook(0)
+        return [
+            submitted,
+            *polled.values(),
+            await adapter.cancel(two[0]),
+            await adapter.lookup("ref-1"),
+        ]
+
+
+@pytest.mark.req("E-01", "R-05", "F07", "S24")
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+@settings(max_examples=150, deadline=None)
+@given(code=CODE, headers=HEADERS, body=BODY)
+def test_no_answer_of_a_platform_raises(
+    protocol: str, code: int, headers: dict[str, str], body: bytes
+) -> None:
+    reply = httpx.Response(code, headers=headers, content=body)
+    submitted, first, second, cancelled, found = asyncio.run(_everything(protocol, reply))
+    assert isinstance(submitted, get_args(base.SubmitResult))
+    assert isinstance(first, get_args(base.PollResult)) and isinstance(
+        second, get_args(base.PollResult)
+    )
+    assert isinstance(cancelled, get_args(base.CancelResult))
+    assert found is None or isinstance(found, base.Accepted | base.Transient)
+    if not 200 <= code < 300:
+        assert not isinstance(submitted, base.Accepted)
+        assert not isinstance(first, base.Succeeded | base.Cancelled)

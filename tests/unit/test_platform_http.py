@@ -1,0 +1,103 @@
+"""HTTP with strangers: strict JSON, bounded bodies, times to wait."""
+
+import asyncio
+import gzip
+from typing import Any
+
+import pytest
+
+from jobs.platforms.http import (
+    Answer,
+    NoAnswer,
+    exchange,
+    make_client,
+    read_retry_after,
+    strict_json,
+)
+from taskcenter.demo.stub_http import Reply, StubServer
+
+
+def fetch(reply: Reply, **more: Any) -> Answer | NoAnswer:
+    async def main(url: str) -> Answer | NoAnswer:
+        async with make_client() as client:
+            return await exchange(client, "GET", url, allow_private=True, **more)
+
+    with StubServer(lambda request: reply) as server:
+        return asyncio.run(main(server.base_url))
+
+
+@pytest.mark.req("S24", "R-05")
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"NaN", b"[Infinity]", b"-Infinity", b"1e999", b"\xff", b"[" * 200 + b"]" * 200]
+    + [b"[" * 100_000, b"9" * 10_000],
+)
+def test_what_is_not_strict_json_is_a_value_error(raw: bytes) -> None:
+    with pytest.raises(ValueError):
+        strict_json(raw)
+
+
+@pytest.mark.req("S24")
+def test_text_that_a_database_cannot_keep_is_replaced() -> None:
+    assert strict_json(b'{"a\\u0000": ["\\ud800", "\\u4e2d"]}') == {"a\ufffd": ["?", "中"]}
+
+
+@pytest.mark.req("S24")
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (Reply(body=b"x" * 3000), "too large"),
+        (Reply(status=302, headers={"Location": "http://127.0.0.1:1/"}), "redirect"),
+        (Reply(status=204), "empty"),
+        (Reply(body=b"<html>", content_type="text/html"), "not JSON"),
+        (Reply(body=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"}), "compressed"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_says_why(reply: Reply, problem: str) -> None:
+    answer = fetch(reply, max_bytes=2000)
+    assert isinstance(answer, Answer)
+    assert answer.body is None
+    assert problem in (answer.problem or "")
+
+
+@pytest.mark.req("E-03")
+def test_an_answer_that_never_comes_was_sent_and_a_refused_connection_was_not() -> None:
+    late = fetch(Reply(delay_s=5, drop=True), total_s=0.2)
+    assert isinstance(late, NoAnswer) and late.sent
+
+    async def main() -> Answer | NoAnswer:
+        async with make_client() as client:
+            return await exchange(client, "GET", "http://127.0.0.1:1/", allow_private=True)
+
+    refused = asyncio.run(main())
+    assert isinstance(refused, NoAnswer) and not refused.sent
+
+
+@pytest.mark.req("S24")
+@pytest.mark.parametrize("value", ["a\nb", "中"])
+def test_a_header_that_cannot_be_sent_is_no_answer_and_not_an_exception(value: str) -> None:
+    answer = fetch(Reply(body={}), headers={"Authorization": value})
+    assert isinstance(answer, NoAnswer) and not answer.sent
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "999999999999"}, 3600.0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2026 07:28:30 GMT",
+                "date": "Wed, 21 Oct 2026 07:28:00 GMT",
+            },
+            30.0,
+        ),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_by_the_senders_clock(
+    given: dict[str, str], seconds: float | None
+) -> None:
+    assert read_retry_after(given) == seconds

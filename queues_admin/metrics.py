@@ -76,4 +76,6 @@ def _allowed(request: HttpRequest) -> bool:
         address = ipaddress.ip_address(auth.address(request))
     except ValueError:
         return False
-    return address.is_loopback or any(address in ipaddress.ip_network(n, strict=False) for n in networks)
+    return address.is_loopback or any(
+        address in ipaddress.ip_network(n, strict=False) for n in networks
+    )

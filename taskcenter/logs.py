@@ -56,6 +56,7 @@ def configure(log_format: str, level: str) -> dict[str, Any]:
         processors=[
             structlog.stdlib.filter_by_level,
             *_SHARED,
+            hide_secrets,  # here too: logging prints records raw when a handler fails
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

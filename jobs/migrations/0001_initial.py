@@ -135,7 +135,7 @@ class Migration(migrations.Migration):
             name='TaskWait',
             fields=[
                 ('task_id', models.UUIDField(primary_key=True, serialize=False)),
-                ('left', models.IntegerField()),
+                ('remaining', models.IntegerField()),
             ],
             options={
                 'db_table': 'task_wait',

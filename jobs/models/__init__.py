@@ -12,6 +12,7 @@ from jobs.models.engine import (
     TaskWait,
     UniqueLock,
 )
+from jobs.models.migration import MigratedRow, MigrationRun
 from jobs.models.platforms import Breaker, Platform, PlatformTask
 from jobs.models.queues import Queue
 from jobs.models.schedules import Schedule, ScheduleTick
@@ -30,6 +31,8 @@ __all__ = [
     "Event",
     "Flag",
     "Idempotency",
+    "MigratedRow",
+    "MigrationRun",
     "Platform",
     "PlatformTask",
     "Queue",

@@ -62,14 +62,14 @@ class TaskWait(models.Model):
     """A task that starts after others: how many of them have not succeeded yet."""
 
     task_id = models.UUIDField(primary_key=True)
-    left = models.IntegerField()
+    remaining = models.IntegerField()
 
     class Meta:
         db_table = "task_wait"
         default_permissions = ()
 
     def __str__(self) -> str:
-        return f"{self.task_id} waits for {self.left}"
+        return f"{self.task_id} waits for {self.remaining}"
 
 
 class TaskAfter(models.Model):

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from jobs.domain import ids
 from jobs.domain.states import State, Status
+from jobs.operations.locks import Refused
 from jobs.operations.requests import TaskRequest
-from jobs.operations.tasks import submit_many
+from jobs.operations.tasks import submit_many, submit_request
 from jobs.store import postgres
 
 _BATCH = 500
@@ -15,12 +18,14 @@ def submit_callbacks(task_ids: Sequence[str]) -> None:
     """Submit `http:callback` tasks for ended tasks, in the transaction of their end (at least once by construction)."""
     for start in range(0, len(task_ids), _BATCH):
         rows = postgres.fetch("task_callback", {"ids": list(task_ids[start : start + _BATCH])})
-        requests = [_request(row) for row in rows]
-        if requests:
-            submit_many(requests)
+        results = submit_many([_request(row) for row in rows])
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, Refused):
+                submit_request(_request(row, with_result=False))
 
 
-def _request(row: postgres.Row) -> TaskRequest:
+def _request(row: postgres.Row, *, with_result: bool = True) -> TaskRequest:
+    """`with_result=False`: a result too large for a callback is left out; the receiver asks for it."""
     (
         id_,
         state,
@@ -42,7 +47,7 @@ def _request(row: postgres.Row) -> TaskRequest:
         "task_id": public,
         "status": Status(status).wire,
         "state": State(state).wire,
-        "result": result,
+        "result": None if result is None or not with_result else msgspec.json.decode(result),
         "fail_reason": error,
         "credits": credits,
         "refunded_credits": refunded,
@@ -50,7 +55,11 @@ def _request(row: postgres.Row) -> TaskRequest:
     }
     return TaskRequest(
         type="http:callback",
-        payload={"url": url, "headers": headers or {}, "body": body},
+        payload={
+            "url": url,
+            "headers": msgspec.json.decode(headers) if headers else {},
+            "body": body,
+        },
         queue="critical",
         business_id=public,
         trace_id=trace_id,

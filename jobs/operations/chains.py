@@ -41,7 +41,7 @@ def link(items: Sequence[Prepared]) -> None:
         return
     pairs = [(item.id, predecessor) for item in waiting for predecessor in item.predecessors]
     postgres.query(
-        "WITH w AS (INSERT INTO task_wait (task_id, left) SELECT * FROM unnest(%s::uuid[], %s::int[])),"
+        "WITH w AS (INSERT INTO task_wait (task_id, remaining) SELECT * FROM unnest(%s::uuid[], %s::int[])),"
         " a AS (INSERT INTO task_after (task_id, predecessor_id) SELECT * FROM unnest(%s::uuid[], %s::uuid[]))"
         " UPDATE task SET flags = flags | %s WHERE id = ANY(%s) AND state <> 6 RETURNING 1",
         [
@@ -60,15 +60,8 @@ def succeeded(predecessors: Iterable[str]) -> None:
     listed = list(predecessors)
     if not listed:
         return
-    rows = postgres.query(
-        "WITH d AS (DELETE FROM task_after WHERE predecessor_id = ANY(%s::uuid[]) RETURNING task_id),"
-        " n AS MATERIALIZED (SELECT w.task_id, c.n FROM task_wait w"
-        "   JOIN (SELECT task_id, count(*) AS n FROM d GROUP BY 1) c ON c.task_id = w.task_id"
-        "   ORDER BY w.task_id FOR NO KEY UPDATE OF w)"
-        " UPDATE task_wait w SET left = w.left - n.n FROM n WHERE w.task_id = n.task_id RETURNING w.task_id::text, w.left",
-        [listed],
-    )
-    release([task for task, left in rows if left <= 0])
+    rows = postgres.fetch("chain_count", {"ids": listed})
+    release([task for task, remaining in rows if remaining <= 0])
 
 
 def successors(predecessors: Iterable[str]) -> list[str]:

@@ -16,7 +16,7 @@ from jobs.store import catalog, postgres
 
 log = structlog.get_logger("duties")
 
-NAMES = ("dispatch", "rescue", "refill", "fold", "deadlines", "prune", "look")
+NAMES = ("dispatch", "rescue", "refill", "fold", "deadlines", "prune", "look", "groups")
 EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 DISPATCH_BATCH = 200
 PRUNE_BATCH = 500

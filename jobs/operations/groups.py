@@ -71,13 +71,14 @@ def _collect_one(due: _Due) -> bool:
 def _make(type_: str, rules: Aggregate, members: list[postgres.Row]) -> None:
     """One task from its members, which wait for it from now on."""
     first = members[0]
-    group = first[3].get("group", "")
+    options = msgspec.json.decode(first[3])
+    group = options.get("group", "")
     made = submit_request(
         TaskRequest(
             type=rules.into,
             payload={"group": group, "members": [msgspec.json.decode(m[1]) for m in members]},
             queue=catalog.queues().name(first[2]),
-            headers=first[3].get("headers", {}),
+            headers=options.get("headers", {}),
         ),
         tenant_id=first[4],
     )

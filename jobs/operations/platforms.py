@@ -67,7 +67,7 @@ def change(spec: PlatformSpec) -> Platform:
     return platform
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class PlatformFactsRow:
     """A claimed platform task's other half. `left_s`: seconds to its time limit, negative when it has passed."""
 
@@ -87,8 +87,9 @@ class PlatformFactsRow:
 def load(task_ids: Sequence[str]) -> dict[str, PlatformFactsRow]:
     """What is known of these tasks on their platforms, by task id."""
     rows = postgres.fetch("platform_load", {"ids": list(task_ids)})
-    names = PlatformFactsRow.__dataclass_fields__
-    return {row[0]: PlatformFactsRow(**dict(zip(names, row, strict=True))) for row in rows}
+    return {
+        row[0]: PlatformFactsRow(*row[:9], msgspec.json.decode(row[9]), row[10]) for row in rows
+    }
 
 
 def settings_of(platform_ids: Sequence[int]) -> dict[int, PlatformSettings]:

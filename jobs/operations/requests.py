@@ -218,6 +218,11 @@ def _check_options(request: TaskRequest) -> None:
     if len(request.tags) > MAX_TAGS or len(request.headers) > MAX_HEADERS:
         raise Invalid(f"At most {MAX_TAGS} tags and {MAX_HEADERS} headers are allowed")
     _check_structure(request)
+    url = request.callback_url
+    if url is not None and (len(url) > 2048 or not url.startswith(("http://", "https://"))):
+        raise Invalid(
+            "`callback_url` is an http(s) URL of at most 2,048 characters", field="callback_url"
+        )
     for name, low, high in _RANGES:
         value = getattr(request, name)
         if value is not None and not low <= value <= high:
@@ -228,6 +233,8 @@ def _check_options(request: TaskRequest) -> None:
         value = getattr(request, name)
         if value is not None and value.tzinfo is None:
             raise Invalid(f"`{name}` needs a time zone", field=name)
+        if value is not None and not 1970 <= value.year <= 9000:
+            raise Invalid(f"`{name}` is between the years 1970 and 9000", field=name)
     is_platform = handler(request.type).name == PLATFORM_RUN
     if is_platform != (request.platform is not None):
         raise Invalid("`platform` and type `platform:run` belong together", field="platform")

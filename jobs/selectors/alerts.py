@@ -34,7 +34,12 @@ class Firing(msgspec.Struct, frozen=True, kw_only=True):
 def firing(numbers: list[Figure] | None = None) -> list[Firing]:
     """Alerts on present values; those on a growth over time are Prometheus' business."""
     by_name = {f.name: f for f in (figures() if numbers is None else numbers)}
-    found = [hit for alert in contract().all_alerts() if alert.aggregate == "value" for hit in _hits(alert, by_name)]
+    found = [
+        hit
+        for alert in contract().all_alerts()
+        if alert.aggregate == "value"
+        for hit in _hits(alert, by_name)
+    ]
     order = ("critical", "warning", "info")
     return sorted(found, key=lambda hit: order.index(hit.severity))
 

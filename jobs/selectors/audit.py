@@ -24,7 +24,11 @@ class AuditView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def listing(
-    *, actor: str | None = None, action: str | None = None, after: str | None = None, limit: int = 20
+    *,
+    actor: str | None = None,
+    action: str | None = None,
+    after: str | None = None,
+    limit: int = 20,
 ) -> Page[AuditView]:
     """`after` is the `next_cursor` of the page before."""
     rows = AuditEntry.objects.order_by("-id")

@@ -45,7 +45,9 @@ def accounts(*, after: str | None = None, limit: int = 20, tenant_id: int = 1) -
     items = [AccountView(user_id=row[1], balance=row[2]) for row in rows[:limit]]
     more = len(rows) > limit
     total = len(items) if after is None and not more else estimated("account")
-    return Page(items=items, next_cursor=cursor(rows[limit - 1][0]) if more else None, estimated_total=total)
+    return Page(
+        items=items, next_cursor=cursor(rows[limit - 1][0]) if more else None, estimated_total=total
+    )
 
 
 def entries(
@@ -62,18 +64,23 @@ def entries(
     more = len(rows) > limit
     items = [_entry(row) for row in rows[:limit]]
     total = len(items) if after is None and not more else _count(account_id)
-    return Page(items=items, next_cursor=cursor(rows[limit - 1][0]) if more else None, estimated_total=total)
+    return Page(
+        items=items, next_cursor=cursor(rows[limit - 1][0]) if more else None, estimated_total=total
+    )
 
 
 def estimated(table: str) -> int:
     """The planner's idea of a table's rows; at least 0."""
-    rows = postgres.query("SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass", [table])
+    rows = postgres.query(
+        "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass", [table]
+    )
     return int(rows[0][0])
 
 
 def _account(user_id: int, tenant_id: int) -> tuple[int, int]:
     rows = postgres.query(
-        "SELECT id, balance FROM account WHERE tenant_id = %s AND user_id = %s", [tenant_id, user_id]
+        "SELECT id, balance FROM account WHERE tenant_id = %s AND user_id = %s",
+        [tenant_id, user_id],
     )
     if not rows:
         raise NotFound("This user has no account", user_id=user_id)
@@ -83,7 +90,8 @@ def _account(user_id: int, tenant_id: int) -> tuple[int, int]:
 def _count(account_id: int) -> int:
     """Exact up to 10,000."""
     rows = postgres.query(
-        "SELECT count(*) FROM (SELECT 1 FROM credit_entry WHERE account_id = %s LIMIT 10000) x", [account_id]
+        "SELECT count(*) FROM (SELECT 1 FROM credit_entry WHERE account_id = %s LIMIT 10000) x",
+        [account_id],
     )
     return int(rows[0][0])
 

@@ -34,10 +34,18 @@ _BY_QUEUE: tuple[tuple[str, str, Callable[[QueueView], float]], ...] = (
     ("asynq_dead_tasks", "Tasks that were archived", lambda q: q.archived),
     ("asynq_completed_tasks", "Ended tasks within their retention", lambda q: q.completed),
     ("asynq_aggregating_tasks", "Tasks that wait for others", lambda q: q.aggregating),
-    ("taskcenter_oldest_pending_seconds", "Age of the oldest pending task", lambda q: q.oldest_pending_s),
+    (
+        "taskcenter_oldest_pending_seconds",
+        "Age of the oldest pending task",
+        lambda q: q.oldest_pending_s,
+    ),
     ("taskcenter_queue_paused", "1 while the queue is paused", lambda q: q.paused),
     ("taskcenter_queue_utilization", "Pending tasks / capacity", lambda q: q.utilization),
-    ("taskcenter_queue_backpressure", "0 NORMAL, 1 WARNING, 2 CRITICAL", lambda q: LEVELS.index(q.backpressure_state)),
+    (
+        "taskcenter_queue_backpressure",
+        "0 NORMAL, 1 WARNING, 2 CRITICAL",
+        lambda q: LEVELS.index(q.backpressure_state),
+    ),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[QueueView], float]], ...] = (
     ("asynq_processed", "Runs that ended, failures included, polls not", lambda q: q.processed),
@@ -58,13 +66,21 @@ def figures() -> list[Figure]:
         _one("asynq_active_workers", "Living worker processes", found.worker_active_count),
         _one("worker_count", "Living worker processes", found.worker_active_count),
         _one("taskcenter_processors", "Slots of all living workers", found.processor_count),
-        _one("backpressure_state", "Worst queue: 0 NORMAL, 1 WARNING, 2 CRITICAL", LEVELS.index(found.backpressure_state)),
+        _one(
+            "backpressure_state",
+            "Worst queue: 0 NORMAL, 1 WARNING, 2 CRITICAL",
+            LEVELS.index(found.backpressure_state),
+        ),
         _one("taskcenter_redis_connected", "1 when Redis answers", found.redis_connected),
-        _one("taskcenter_postgres_connected", "1 when PostgreSQL answers", found.postgres_connected),
+        _one(
+            "taskcenter_postgres_connected", "1 when PostgreSQL answers", found.postgres_connected
+        ),
         _one("taskcenter_stopped", "1 while the emergency stop is on", found.stopped),
     ]
     if found.drift is not None:
-        numbers.append(_one("taskcenter_drift_tasks", "Pending tasks without a ticket in Redis", found.drift))
+        numbers.append(
+            _one("taskcenter_drift_tasks", "Pending tasks without a ticket in Redis", found.drift)
+        )
     if found.postgres_connected:
         numbers.extend(_stored())
     return numbers
@@ -78,7 +94,11 @@ def _stored() -> Iterator[Figure]:
         for name, text, read in _COUNTERS:
             yield _by_queue(name, text, "counter", listed, read)
         yield _breakers()
-        yield _one("taskcenter_oldest_transaction_seconds", "Age of the oldest transaction", _oldest_transaction_s())
+        yield _one(
+            "taskcenter_oldest_transaction_seconds",
+            "Age of the oldest transaction",
+            _oldest_transaction_s(),
+        )
         yield from _slow()
     except DatabaseError:
         return
@@ -89,7 +109,11 @@ def _one(name: str, text: str, value: float) -> Figure:
 
 
 def _by_queue(
-    name: str, text: str, kind: Literal["gauge", "counter"], listed: list[QueueView], read: Callable[[QueueView], float]
+    name: str,
+    text: str,
+    kind: Literal["gauge", "counter"],
+    listed: list[QueueView],
+    read: Callable[[QueueView], float],
 ) -> Figure:
     samples: list[tuple[Labels, float]] = [((("queue", q.queue),), float(read(q))) for q in listed]
     return Figure(name=name, help=text, kind=kind, samples=samples)
@@ -98,10 +122,14 @@ def _by_queue(
 def _breakers() -> Figure:
     states = ("CLOSED", "HALF_OPEN", "OPEN")
     samples: list[tuple[Labels, float]] = [
-        ((("breaker", b.name),), float(states.index(b.forced or b.state))) for b in platforms.breakers()
+        ((("breaker", b.name),), float(states.index(b.forced or b.state)))
+        for b in platforms.breakers()
     ]
     return Figure(
-        name="taskcenter_breaker_state", help="0 CLOSED, 1 HALF_OPEN, 2 OPEN", kind="gauge", samples=samples
+        name="taskcenter_breaker_state",
+        help="0 CLOSED, 1 HALF_OPEN, 2 OPEN",
+        kind="gauge",
+        samples=samples,
     )
 
 
@@ -133,7 +161,11 @@ def _slow() -> Iterator[Figure]:
         yield _one("taskcenter_parked_tasks", "Tasks parked after too many contact errors", seen[1])
     ledger = _rarely("ledger", _LEDGER_SQL, [], every_s=60.0)
     if ledger is not None:
-        yield _one("taskcenter_ledger_mismatches", "Accounts whose balance is not the sum of entries", ledger[0])
+        yield _one(
+            "taskcenter_ledger_mismatches",
+            "Accounts whose balance is not the sum of entries",
+            ledger[0],
+        )
 
 
 def _rarely(name: str, sql: str, params: list[int], *, every_s: float) -> postgres.Row | None:

@@ -16,7 +16,7 @@ log = structlog.get_logger("health")
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`drift`: pending tasks that should have a ticket in Redis and have none (null: unknown); `queue_utilization`: worst."""
+    """`drift`: waiting tasks without a ticket in Redis (null: unknown); `queue_utilization`: the worst."""
 
     healthy: bool
     redis_connected: bool
@@ -68,7 +68,9 @@ def drift(listed: list[QueueView]) -> int | None:
         return None
     tickets = [a + b for a, b in zip(depths[::2], depths[1::2], strict=True)]
     return sum(
-        max(0, min(q.pending, window) - n) for q, n in zip(listed, tickets, strict=True) if not q.paused
+        max(0, min(q.pending, window) - n)
+        for q, n in zip(listed, tickets, strict=True)
+        if not q.paused
     )
 
 

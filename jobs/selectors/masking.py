@@ -3,7 +3,16 @@
 from typing import Any
 
 MASK = "********"
-_WORDS = ("password", "passwd", "token", "secret", "authorization", "api_key", "apikey", "credential")
+_WORDS = (
+    "password",
+    "passwd",
+    "token",
+    "secret",
+    "authorization",
+    "api_key",
+    "apikey",
+    "credential",
+)
 
 
 def masked(value: Any) -> Any:

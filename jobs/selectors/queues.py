@@ -70,7 +70,10 @@ def get(name: str, tenant_id: int | None = None) -> QueueView | None:
 def stats(tenant_id: int | None = None) -> dict[str, QueueStats]:
     """The guide's statistics by queue name."""
     names = QueueStats.__struct_fields__
-    return {q.queue: QueueStats(**{name: getattr(q, name) for name in names}) for q in listing(tenant_id)}
+    return {
+        q.queue: QueueStats(**{name: getattr(q, name) for name in names})
+        for q in listing(tenant_id)
+    }
 
 
 def counts() -> Counts:

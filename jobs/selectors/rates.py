@@ -33,7 +33,8 @@ def read(now_s: float | None = None) -> Reading:
     """Read the counters now and keep the reading (at most one every few seconds)."""
     counted = list(queues.counts().values())
     totals = [
-        sum(c.get(metric, 0) for c in counted) for metric in (metrics.PROCESSED, metrics.FAILED, metrics.SUBMITTED)
+        sum(c.get(metric, 0) for c in counted)
+        for metric in (metrics.PROCESSED, metrics.FAILED, metrics.SUBMITTED)
     ]
     reading = (time.monotonic() if now_s is None else now_s, totals[0], totals[1], totals[2])
     with _lock:
@@ -49,11 +50,11 @@ def over(span_s: float, now: Reading) -> Rate:
     with _lock:
         since = next((r for r in _readings if now[0] - r[0] <= span_s), now)
     took_s = now[0] - since[0]
-    processed, failed, submitted = (max(0, now[i] - since[i]) for i in (1, 2, 3))
+    processed = max(0, now[1] - since[1])
     return Rate(
         processed=processed,
-        failed=failed,
-        submitted=submitted,
+        failed=max(0, now[2] - since[2]),
+        submitted=max(0, now[3] - since[3]),
         per_s=round(processed / took_s, 3) if took_s > 0 else 0.0,
         span_s=round(took_s, 1),
     )

@@ -54,6 +54,12 @@ def get(schedule_id: int, tenant_id: int = 1) -> ScheduleView:
     return of(row)
 
 
+def options(schedule_id: int) -> dict[str, Any]:
+    """The options of its submits as they are stored (`get` masks secrets)."""
+    found = Schedule.objects.filter(pk=schedule_id).values_list("options", flat=True).first()
+    return dict(found or {})
+
+
 def ticks(schedule_id: int, tenant_id: int = 1) -> Page[Tick]:
     """The last ticks, newest first. Raises NotFound."""
     get(schedule_id, tenant_id)

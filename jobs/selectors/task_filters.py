@@ -50,7 +50,9 @@ class Where:
 
     def _states(self, wanted: TaskFilter) -> None:
         if wanted.state is not None:
-            self.add(f"t.state = {_number(state_from_wire, wanted.state, 'state')}")  # literal: partial indexes
+            self.add(
+                f"t.state = {_number(state_from_wire, wanted.state, 'state')}"
+            )  # literal: partial indexes
         if wanted.queue is not None:
             state = state_from_wire(wanted.state) if wanted.state else None
             self.add(in_queue(state), queue=catalog.queues().get(wanted.queue).id)
@@ -66,9 +68,13 @@ class Where:
         if wanted.tag is not None:
             self.add("i.tags @> ARRAY[%(tag)s]::text[] AND i.tags <> '{}'", tag=wanted.tag)
         if wanted.created_after is not None:
-            self.add("i.created_at >= %(after)s", after=_moment(wanted.created_after, "created_after"))
+            self.add(
+                "i.created_at >= %(after)s", after=_moment(wanted.created_after, "created_after")
+            )
         if wanted.created_before is not None:
-            self.add("i.created_at < %(before)s", before=_moment(wanted.created_before, "created_before"))
+            self.add(
+                "i.created_at < %(before)s", before=_moment(wanted.created_before, "created_before")
+            )
         if wanted.q is not None:
             run = "SELECT 1 FROM task_run r WHERE r.task_id = t.id AND r.error ILIKE %(q)s"
             self.add(f"EXISTS ({run})", q=f"%{wanted.q.translate(_LIKE)}%")
@@ -102,4 +108,6 @@ def _path(path: str) -> list[str]:
 def _moment(value: datetime, field: str) -> datetime:
     if value.tzinfo is None:
         raise Invalid(f"`{field}` needs a time zone", field=field)
+    if not 1970 <= value.year <= 9000:
+        raise Invalid(f"`{field}` is between the years 1970 and 9000", field=field)
     return value

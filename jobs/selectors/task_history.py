@@ -39,7 +39,7 @@ class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 def attempts(task_id: UUID, tenant_id: int = 1) -> Page[Attempt]:
     """Oldest first. Raises TaskNotFound."""
-    state, status, runs, started_at, finished_at, custom_id, worker, created_at = _task(task_id, tenant_id)
+    state, status, runs, started_at, finished_at, custom_id, worker, _ = _task(task_id, tenant_id)
     public = custom_id or ids.public_id(task_id)
     rows = postgres.query(
         "SELECT r.run, r.kind, r.started_at, r.ended_at, w.name, left(r.error, 4000), r.result FROM task_run r"
@@ -50,7 +50,9 @@ def attempts(task_id: UUID, tenant_id: int = 1) -> Page[Attempt]:
     if state == State.ACTIVE:
         found.append(_attempt(public, (runs, None, started_at, None, worker, None, None)))
     elif status == Status.SUCCESS and runs > max((a.attempt for a in found), default=0):
-        found.append(_attempt(public, (runs, Kind.SUCCEEDED, started_at, finished_at, None, None, None)))
+        found.append(
+            _attempt(public, (runs, Kind.SUCCEEDED, started_at, finished_at, None, None, None))
+        )
     return whole(found)
 
 
@@ -58,10 +60,14 @@ def events(task_id: UUID, tenant_id: int = 1) -> Page[TimelineEvent]:
     """Oldest first, from the submit on. Raises TaskNotFound."""
     state, status, _, _, finished_at, _, _, created_at = _task(task_id, tenant_id)
     rows = postgres.query(
-        "SELECT at, kind, actor, detail FROM event WHERE task_id = %s ORDER BY id DESC LIMIT %s", [task_id, MOST]
+        "SELECT at, kind, actor, detail FROM event WHERE task_id = %s ORDER BY id DESC LIMIT %s",
+        [task_id, MOST],
     )
     found = [_event(created_at, "submitted")]
-    found += [_event(at, kind, actor, msgspec.json.decode(detail)) for at, kind, actor, detail in reversed(rows)]
+    found += [
+        _event(at, kind, actor, msgspec.json.decode(detail))
+        for at, kind, actor, detail in reversed(rows)
+    ]
     if state == State.COMPLETED:
         found.append(_event(finished_at, "ended", detail={"status": Status(status).wire}))
     return whole(sorted(found, key=lambda event: event.at))

@@ -43,7 +43,9 @@ class TaskPage(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-def page(queue: str, state: str, *, number: int = 1, size: int = 20, tenant_id: int = 1) -> TaskPage:
+def page(
+    queue: str, state: str, *, number: int = 1, size: int = 20, tenant_id: int = 1
+) -> TaskPage:
     """In the order in which they come: by turn, by due time, else newest first.
 
     A queue's archived tasks include its dead letters. Raises UnknownQueue, Invalid (state, page too deep).

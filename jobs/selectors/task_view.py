@@ -192,7 +192,9 @@ def first_line(error: str | None) -> str | None:
 
 
 def _headers(options: str, mask: bool) -> dict[str, str]:
-    headers: dict[str, str] = {} if options == "{}" else msgspec.json.decode(options).get("headers") or {}
+    headers: dict[str, str] = (
+        {} if options == "{}" else msgspec.json.decode(options).get("headers") or {}
+    )
     return masked(headers) if mask else headers
 
 

@@ -29,7 +29,8 @@ def get(task_id: UUID, tenant_id: int = 1) -> TaskView:
 def place(task_id: UUID, tenant_id: int = 1) -> tuple[State, set[int]]:
     """A task's state and the queues that count as its own (present and origin). Raises TaskNotFound."""
     rows = postgres.query(
-        "SELECT state, queue_id, origin_id FROM task WHERE id = %s AND tenant_id = %s", [task_id, tenant_id]
+        "SELECT state, queue_id, origin_id FROM task WHERE id = %s AND tenant_id = %s",
+        [task_id, tenant_id],
     )
     if not rows:
         raise TaskNotFound(task_id=ids.public_id(task_id))
@@ -40,7 +41,8 @@ def place(task_id: UUID, tenant_id: int = 1) -> tuple[State, set[int]]:
 def unfinished(task_ids: Iterable[UUID]) -> set[UUID]:
     """Those of `task_ids` that have come to no end yet (a dead letter is an end here)."""
     rows = postgres.query(
-        "SELECT id FROM task WHERE id = ANY(%s::uuid[]) AND state + 0 NOT IN (5, 6)", [list(task_ids)]
+        "SELECT id FROM task WHERE id = ANY(%s::uuid[]) AND state + 0 NOT IN (5, 6)",
+        [list(task_ids)],
     )
     return {row[0] for row in rows}
 
@@ -79,7 +81,9 @@ def _total(where: Where, wanted: TaskFilter) -> int:
     if where.coarse:
         return queues.total(wanted.queue, wanted.state)
     sql = f"SELECT 1 {_FROM}{where.sql}"
-    plan: dict[str, Any] = postgres.query(f"EXPLAIN (FORMAT JSON) {sql}", where.params)[0][0][0]["Plan"]
+    plan: dict[str, Any] = postgres.query(f"EXPLAIN (FORMAT JSON) {sql}", where.params)[0][0][0][
+        "Plan"
+    ]
     if plan["Total Cost"] > _CHEAP_COST:
         return int(plan["Plan Rows"])
     return int(postgres.query(f"SELECT count(*) FROM ({sql}) x", where.params)[0][0])

@@ -35,7 +35,9 @@ _COLUMNS = (
 
 def listing() -> Page[WorkerView]:
     """Workers that nobody has declared dead, oldest first."""
-    rows = postgres.query(f"SELECT {_COLUMNS} FROM worker WHERE dead_at IS NULL ORDER BY id LIMIT {MOST}")
+    rows = postgres.query(
+        f"SELECT {_COLUMNS} FROM worker WHERE dead_at IS NULL ORDER BY id LIMIT {MOST}"
+    )
     return whole([_view(row) for row in rows])
 
 

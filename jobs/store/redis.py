@@ -87,16 +87,22 @@ def push(
     if not groups:
         return {}, []
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    script, pipe = _script("push"), client().pipeline(transaction=False)
-    for (queue, list_key), ids in groups.items():
+    script = _script("push")
+    # A pipeline asks first whether the script is loaded: a round trip more, so a single list goes without.
+    pipe = client().pipeline(transaction=False) if len(groups) > 1 else None
+    depths_now = [
         script(
             keys=[keys.EPOCH, list_key, keys.idle(list_key), keys.QUEUES],
             args=[epoch, int(front), limit, now, queue, *ids],
-            client=pipe,
+            client=client() if pipe is None else pipe,
         )
+        for (queue, list_key), ids in groups.items()
+    ]
+    if pipe is not None:
+        depths_now = pipe.execute()
     depths: dict[str, int] = {}
     full: list[str] = []
-    for ((_, list_key), ids), depth in zip(groups.items(), pipe.execute(), strict=True):
+    for ((_, list_key), ids), depth in zip(groups.items(), depths_now, strict=True):
         if depth < 0:
             full.extend(ids)
         else:

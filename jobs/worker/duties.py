@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
@@ -14,9 +13,6 @@ from jobs.domain.errors import RedisUnavailable, StaleEpoch
 from jobs.operations import duties, tickets, workers
 from jobs.store import catalog, keys, redis
 from jobs.worker import db
-
-if TYPE_CHECKING:
-    from jobs.worker.engine import Engine
 
 log = structlog.get_logger("duties")
 
@@ -138,10 +134,10 @@ def quick(leases: Leases) -> Duties:
     return Duties(leases, work)
 
 
-def slow(leases: Leases, engine: "Engine") -> Duties:
-    """What may take its time."""
+def slow(leases: Leases, punctual_s: Callable[[], float]) -> Duties:
+    """What may take its time. `punctual_s`: for how long this process has been on time (rule 7)."""
     work = [
-        Duty("rescue", contract().leases.sweep_s, _rescue(engine)),
+        Duty("rescue", contract().leases.sweep_s, _rescue(punctual_s)),
         Duty("fold", 1.0, _plain(duties.fold)),
         Duty("deadlines", 1.0, _plain(duties.sweep_deadlines)),
         Duty("prune", 10.0, _prune),
@@ -162,10 +158,10 @@ class _Look:
         self._suspects = tickets.look(self._suspects)
 
 
-def _rescue(engine: "Engine") -> Callable[[], None]:
+def _rescue(punctual_s: Callable[[], float]) -> Callable[[], None]:
     def run() -> None:
         lease_s = contract().leases.lease_s
-        if engine.heartbeat.punctual_s() >= lease_s:
+        if punctual_s() >= lease_s:
             workers.bury_silent(lease_s)
         workers.rescue()
 

@@ -127,7 +127,7 @@ class Engine:
         self._spawn("settler", lambda: self.settler.step(0.5))
         self._spawn("watchdog", self._watch)
         self._spawn("feeder", self.feeder.step)
-        quick, slow = duties.quick(self.leases), duties.slow(self.leases, self)
+        quick, slow = duties.quick(self.leases), duties.slow(self.leases, self.heartbeat.punctual_s)
         self._spawn("duties", lambda: time.sleep(quick.step(0.25)))
         self._spawn("sweeps", lambda: time.sleep(slow.step(0.5)))
         if self.uses_redis:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import structlog
-from django.db import DatabaseError
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 
 from jobs.domain import ids
 from jobs.domain.errors import RedisUnavailable
@@ -24,6 +24,9 @@ _LINES = 10
 _UNSTORABLE = "OutcomeRefused: this run's outcome could not be stored"
 _DONE = (Kind.SUCCEEDED,)
 _BAD = (Kind.RETRIED, Kind.DEAD, Kind.FAILED, Kind.CRASHED)
+
+_ROWS_FAULT = (DataError, IntegrityError, ValueError, TypeError)
+"""What one outcome can cause; anything else (a store away, a schema on its way) keeps all of them."""
 
 Item = tuple[Active, Outcome]
 
@@ -67,7 +70,7 @@ class Settler:
         try:
             self._write(batch)
             self._tries = 0
-        except db.DOWN as error:
+        except (DatabaseError, InterfaceError) as error:
             self._keep(batch, error)
         finally:
             self._writing = 0
@@ -80,9 +83,7 @@ class Settler:
     def _write_for(self, worker_id: int, batch: list[Item]) -> None:
         try:
             accepted = runs.settle(worker_id, [outcome for _, outcome in batch])
-        except db.DOWN:
-            raise
-        except (DatabaseError, ValueError, TypeError, LookupError) as error:
+        except _ROWS_FAULT as error:
             db.reset()
             self._apart(worker_id, batch, error)
             return

@@ -121,9 +121,9 @@ def _guarded(route: Route) -> View:
     def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if not may(request, route.permission):
             if request.method == "POST":
-                refuse(
-                    request, action=route.name, target=request.path, why=f"needs {route.permission}"
-                )
+                match = request.resolver_match
+                action = str(match.url_name) if match is not None else route.name
+                refuse(request, action=action, target=request.path, why=f"needs {route.permission}")
             raise PermissionDenied
         return route.view(request, *args, **kwargs)
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from jobs.domain.errors import NotFound
 from jobs.models import Schedule
+from jobs.operations import schedules
 from jobs.selectors import schedules as reading
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
@@ -50,8 +51,6 @@ def detail(request: HttpRequest, schedule_id: int) -> HttpResponse:
 
 def pause(request: HttpRequest, schedule_id: int) -> HttpResponse:
     def perform(_given: dict[str, Any]) -> Done:
-        from jobs.operations import schedules
-
         schedules.pause(schedule_id)
         return Done(message=_("The schedule is paused."), after={"enabled": False})
 
@@ -61,8 +60,6 @@ def pause(request: HttpRequest, schedule_id: int) -> HttpResponse:
 
 def resume(request: HttpRequest, schedule_id: int) -> HttpResponse:
     def perform(_given: dict[str, Any]) -> Done:
-        from jobs.operations import schedules
-
         schedules.resume(schedule_id)
         return Done(message=_("The schedule is running again."), after={"enabled": True})
 
@@ -74,8 +71,6 @@ def resume(request: HttpRequest, schedule_id: int) -> HttpResponse:
 
 def run(request: HttpRequest, schedule_id: int) -> HttpResponse:
     def perform(_given: dict[str, Any]) -> Done:
-        from jobs.operations import schedules
-
         made = schedules.run_now(schedule_id)
         return Done(
             message=_("Made task %(id)s.") % {"id": made.task_id}, after={"task_id": made.task_id}
@@ -89,8 +84,6 @@ def run(request: HttpRequest, schedule_id: int) -> HttpResponse:
 
 def delete(request: HttpRequest, schedule_id: int) -> HttpResponse:
     def perform(_given: dict[str, Any]) -> Done:
-        from jobs.operations import schedules
-
         schedules.delete(schedule_id)
         return Done(message=_("The schedule is deleted."), after={"deleted": True})
 

@@ -68,5 +68,3 @@ def _user(text: str) -> int:
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
         raise NotFound("A user id is a number", user_id=text)
     return int(text)
-
-

@@ -9,7 +9,14 @@ from queues_admin.api.envelope import Reply
 
 
 class Audit(Api):
-    @endpoint(summary="Who changed what, newest first", scope="admin", query=AuditQuery, data=Page[AuditView])
+    @endpoint(
+        summary="Who changed what, newest first",
+        scope="admin",
+        query=AuditQuery,
+        data=Page[AuditView],
+    )
     def get(self, call: Call) -> Reply:
         q: AuditQuery = call.query
-        return Reply(data=audit.listing(actor=q.actor, action=q.action, after=q.cursor, limit=q.limit))
+        return Reply(
+            data=audit.listing(actor=q.actor, action=q.action, after=q.cursor, limit=q.limit)
+        )

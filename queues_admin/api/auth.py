@@ -60,7 +60,11 @@ def refuse_if_readonly() -> None:
 def address(request: HttpRequest) -> str:
     """The caller's address; X-Forwarded-For counts only as deep as there are trusted proxies."""
     hops: int = settings.TASKCENTER.get("TRUSTED_PROXIES", 0)
-    chain = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    chain = [
+        part.strip()
+        for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        if part.strip()
+    ]
     if hops and len(chain) >= hops:
-        return chain[-hops]
+        return str(chain[-hops])
     return str(request.META.get("REMOTE_ADDR", ""))

@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from jobs.operations.requests import TaskRequest
 from jobs.selectors.task_filters import TaskFilter
 
 Short = Annotated[str, Meta(min_length=1, max_length=512)]
 Reason = Annotated[str, Meta(max_length=1000)]
 Size = Annotated[int, Meta(ge=1, le=100)]
-StateName = Literal["pending", "active", "scheduled", "retry", "archived", "completed", "aggregating"]
+StateName = Literal[
+    "pending", "active", "scheduled", "retry", "archived", "completed", "aggregating"
+]
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,3 +127,32 @@ class KeyNew(Body, frozen=True, kw_only=True):
     scopes: list[str]
     tenant: str | None = None
     expires_at: datetime | None = None
+
+
+_NOT_FOR_SCHEDULES = {"type", "payload", "task_id", "idempotency_key", "process_at", "deadline", "trace_id"}
+SCHEDULE_FIELDS = ("name", "cron", "timezone", "type", "payload", "missed", "enabled")
+SCHEDULE_OPTIONS = tuple(
+    field for field in msgspec.structs.fields(TaskRequest) if field.name not in _NOT_FOR_SCHEDULES
+)
+
+
+class _ScheduleFields(Body, frozen=True, kw_only=True):
+    """A schedule; the other fields are those of a submit. What is left out stays as it is on a change."""
+
+    name: Short | msgspec.UnsetType = msgspec.UNSET
+    cron: Short | msgspec.UnsetType = msgspec.UNSET
+    timezone: Short | msgspec.UnsetType = msgspec.UNSET
+    type: Short | msgspec.UnsetType = msgspec.UNSET
+    payload: Any = msgspec.UNSET
+    missed: Literal["skip", "once"] | msgspec.UnsetType = msgspec.UNSET
+    enabled: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+ScheduleBody: Any = msgspec.defstruct(
+    "ScheduleBody",
+    [(field.name, field.type | msgspec.UnsetType, msgspec.UNSET) for field in SCHEDULE_OPTIONS],
+    bases=(_ScheduleFields,),
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+)

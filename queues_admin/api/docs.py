@@ -21,10 +21,17 @@ def docs(request: HttpRequest) -> HttpResponse:
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            row = {"path": path, "method": method.upper(), **operation, "answers": _answers(operation)}
+            row = {
+                "path": path,
+                "method": method.upper(),
+                **operation,
+                "answers": _answers(operation),
+            }
             groups.setdefault(operation["tags"][0], []).append(row)
     return render(request, "api/docs.html", {"groups": groups, "info": document["info"]})
 
 
 def _answers(operation: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(status, answer["description"]) for status, answer in sorted(operation["responses"].items())]
+    return [
+        (status, answer["description"]) for status, answer in sorted(operation["responses"].items())
+    ]

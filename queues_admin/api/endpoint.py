@@ -64,7 +64,9 @@ class Call:
         auth.require(self.caller, scope)
 
     @contextmanager
-    def audited(self, target: str, *, reason: str = "", before: Any = None) -> Iterator[dict[str, Any]]:
+    def audited(
+        self, target: str, *, reason: str = "", before: Any = None
+    ) -> Iterator[dict[str, Any]]:
         """A change and its audit entry in one transaction; the dictionary yielded is what is noted as `after`."""
         after: dict[str, Any] = {}
         with transaction.atomic():
@@ -96,7 +98,9 @@ def endpoint(**about: Any) -> Callable[[View], Callable[..., HttpResponse]]:
         def handle(self: Any, request: HttpRequest, **path: str) -> HttpResponse:
             return _answer(spec, functools.partial(view, self), request, path)
 
-        decorated: Callable[..., HttpResponse] = extend_schema(operation=openapi.operation(spec, view))(handle)
+        decorated: Callable[..., HttpResponse] = extend_schema(
+            operation=openapi.operation(spec, view)
+        )(handle)
         return decorated
 
     return wrap
@@ -108,8 +112,10 @@ class Api(APIView):
     authentication_classes = []
     permission_classes = []
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # type: ignore[override]
-        handler = getattr(self, str(request.method).lower(), None) if request.method in _METHODS else None
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        handler = (
+            getattr(self, str(request.method).lower(), None) if request.method in _METHODS else None
+        )
         if handler is None:
             allowed = [m for m in _METHODS if m != "HEAD" and hasattr(self, m.lower())]
             return errors.respond(request, errors.MethodNotAllowed(allowed=allowed))

@@ -25,7 +25,9 @@ def success(reply: Reply) -> HttpResponse:
     return _response(body, reply.status, reply.headers)
 
 
-def failure(status: int, message: str, error: Mapping[str, Any], headers: Mapping[str, str]) -> HttpResponse:
+def failure(
+    status: int, message: str, error: Mapping[str, Any], headers: Mapping[str, str]
+) -> HttpResponse:
     return _response({"success": False, "message": message, "error": error}, status, headers)
 
 

@@ -59,7 +59,12 @@ def respond(request: HttpRequest, raised: Exception) -> HttpResponse:
     error = _known(raised)
     status = status_of(type(error))
     if status >= 500:
-        log.error("request failed", path=request.path, code=error.code, exc_info=raised if status == 500 else None)
+        log.error(
+            "request failed",
+            path=request.path,
+            code=error.code,
+            exc_info=raised if status == 500 else None,
+        )
     request_id = getattr(request, "request_id", "")
     message, headers = text(error), _headers(error, status)
     details: Mapping[str, Any] | None = error.details or None

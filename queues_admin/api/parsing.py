@@ -24,7 +24,9 @@ def raw_body(request: HttpRequest, limit: int) -> bytes:
     if not announced.isdigit():
         raise Malformed("Content-Length is not a number")
     if int(announced) > limit:
-        raise TooLarge(f"The body has {announced} bytes, at most {limit} are allowed", limit_bytes=limit)
+        raise TooLarge(
+            f"The body has {announced} bytes, at most {limit} are allowed", limit_bytes=limit
+        )
     raw = request.body
     if len(raw) > limit:
         raise TooLarge(f"The body has more than {limit} bytes", limit_bytes=limit)
@@ -82,7 +84,7 @@ def fault(text: str) -> TaskCenterError:
 def _unreadable(raw: bytes, message: str) -> TaskCenterError:
     """Lone surrogates are readable JSON that nobody can store; everything else is not JSON."""
     try:
-        json.loads(raw, parse_constant=_refuse)
+        json.loads(raw.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError):
         return Malformed(f"The body is not JSON: {message}")
     return Invalid("Text must not contain lone surrogates")

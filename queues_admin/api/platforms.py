@@ -67,7 +67,9 @@ class Platform(Api):
 
 
 class Breaker(Api):
-    @endpoint(summary="A platform's circuit breaker", scope="read", data=BreakerView, raises=(NotFound,))
+    @endpoint(
+        summary="A platform's circuit breaker", scope="read", data=BreakerView, raises=(NotFound,)
+    )
     def get(self, call: Call, name: str) -> Reply:
         return Reply(data=platforms.get(name).breaker)
 
@@ -109,5 +111,7 @@ def _noted(asked: PlatformChange) -> dict[str, Any]:
     """What was asked for, without secrets."""
     given: dict[str, Any] = msgspec.to_builtins(asked)
     return {
-        key: "********" if key in _SECRETS else value for key, value in given.items() if value is not None
+        key: "********" if key in _SECRETS else value
+        for key, value in given.items()
+        if value is not None
     }

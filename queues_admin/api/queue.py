@@ -55,11 +55,15 @@ class OverviewView(Api):
 
 
 class QueueTasks(Api):
-    @endpoint(summary="One queue's tasks in one state", scope="read", query=PageQuery, data=TaskPage)
+    @endpoint(
+        summary="One queue's tasks in one state", scope="read", query=PageQuery, data=TaskPage
+    )
     def get(self, call: Call) -> Reply:
         q: PageQuery = call.query
         return Reply(
-            data=task_pages.page(q.queue, q.state, number=q.page, size=q.size, tenant_id=call.tenant_id)
+            data=task_pages.page(
+                q.queue, q.state, number=q.page, size=q.size, tenant_id=call.tenant_id
+            )
         )
 
 
@@ -109,7 +113,9 @@ class QueueTaskView(Api):
     def delete(self, call: Call, task_id: str) -> Reply:
         found, state = _find(call, task_id, call.query.queue)
         if call.query.state not in (None, state.wire):
-            raise Conflict("The task is in another state", state=state.wire, expected=call.query.state)
+            raise Conflict(
+                "The task is in another state", state=state.wire, expected=call.query.state
+            )
         public = tasks.get(found, call.tenant_id).task_id
         with call.audited(public, before={"state": state.wire}) as after:
             actions.delete(found, actor=call.actor, tenant_id=call.tenant_id)
@@ -129,7 +135,9 @@ class CancelView(Api):
     )
     def post(self, call: Call) -> Reply:
         asked: Cancel = call.body
-        done = _cancel(call, asked.task_id, asked.reason or actions.DEFAULT_CANCEL_REASON, force=asked.force)
+        done = _cancel(
+            call, asked.task_id, asked.reason or actions.DEFAULT_CANCEL_REASON, force=asked.force
+        )
         data = CancelResult(
             task_id=tasks.public_id(done.id),
             user_id=done.user_id,
@@ -138,7 +146,9 @@ class CancelView(Api):
             reason=done.reason,
             cancel_requested=True if done.requested else msgspec.UNSET,
         )
-        return Reply(data=data, status=202 if done.requested else 200, message=_message(call, done.requested))
+        return Reply(
+            data=data, status=202 if done.requested else 200, message=_message(call, done.requested)
+        )
 
 
 class CancelBatchView(Api):
@@ -172,8 +182,12 @@ class CancelBatchView(Api):
 def _cancel(call: Call, task_id: str, reason: str, *, force: bool = False) -> actions.Cancelled:
     found = ids.parse_id(task_id, call.tenant_id)
     with call.audited(ids.task_part(task_id), reason=reason) as after:
-        done = actions.cancel(found, reason=reason, actor=call.actor, force=force, tenant_id=call.tenant_id)
-        after.update(credits=done.credits, refunded=done.refunded, requested=done.requested, force=force)
+        done = actions.cancel(
+            found, reason=reason, actor=call.actor, force=force, tenant_id=call.tenant_id
+        )
+        after.update(
+            credits=done.credits, refunded=done.refunded, requested=done.requested, force=force
+        )
     return done
 
 

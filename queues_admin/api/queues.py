@@ -94,7 +94,10 @@ class Empty(Api):
         with call.audited(name, reason=call.body.reason) as after:
             after.update(deleted=done.deleted, refunded_credits=done.refunded)
         data = Emptied(
-            queue=name, deleted=done.deleted, refunded_credits=done.refunded, remaining=done.remaining
+            queue=name,
+            deleted=done.deleted,
+            refunded_credits=done.refunded,
+            remaining=done.remaining,
         )
         return Reply(data=data)
 

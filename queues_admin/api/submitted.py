@@ -19,7 +19,13 @@ def view(done: Submitted, tenant_id: int) -> TaskView:
     prepared = done.prepared
     if done.existing:
         return _first_answer(done, tenant_id)
-    return _view(prepared, done.task_id, done.created_at or datetime.now(UTC), run_at=done.run_at, deferred=done.deferred)
+    return _view(
+        prepared,
+        done.task_id,
+        done.created_at or datetime.now(UTC),
+        run_at=done.run_at,
+        deferred=done.deferred,
+    )
 
 
 def _first_answer(done: Submitted, tenant_id: int) -> TaskView:
@@ -39,7 +45,12 @@ def _due(request: TaskRequest, created_at: datetime) -> datetime | None:
 
 
 def _view(
-    prepared: Prepared, public: str, created_at: datetime, *, run_at: datetime | None, deferred: bool
+    prepared: Prepared,
+    public: str,
+    created_at: datetime,
+    *,
+    run_at: datetime | None,
+    deferred: bool,
 ) -> TaskView:
     request = prepared.request
     return TaskView(

@@ -54,7 +54,9 @@ class Tasks(Api):
         asked = call.query
         wanted = TaskFilter(**{name: getattr(asked, name) for name in TaskFilter.__struct_fields__})
         return Reply(
-            data=tasks.listing(wanted, after=asked.cursor, limit=asked.limit, tenant_id=call.tenant_id)
+            data=tasks.listing(
+                wanted, after=asked.cursor, limit=asked.limit, tenant_id=call.tenant_id
+            )
         )
 
 
@@ -119,13 +121,19 @@ class Status(Api):
 class Attempts(Api):
     @endpoint(summary="A task's runs", scope="read", data=Page[Attempt], raises=(NotFound,))
     def get(self, call: Call, task_id: str) -> Reply:
-        return Reply(data=task_history.attempts(ids.parse_id(task_id, call.tenant_id), call.tenant_id))
+        return Reply(
+            data=task_history.attempts(ids.parse_id(task_id, call.tenant_id), call.tenant_id)
+        )
 
 
 class Events(Api):
-    @endpoint(summary="A task's timeline", scope="read", data=Page[TimelineEvent], raises=(NotFound,))
+    @endpoint(
+        summary="A task's timeline", scope="read", data=Page[TimelineEvent], raises=(NotFound,)
+    )
     def get(self, call: Call, task_id: str) -> Reply:
-        return Reply(data=task_history.events(ids.parse_id(task_id, call.tenant_id), call.tenant_id))
+        return Reply(
+            data=task_history.events(ids.parse_id(task_id, call.tenant_id), call.tenant_id)
+        )
 
 
 def submit(call: Call) -> Reply:
@@ -152,7 +160,9 @@ def read(call: Call, task_id: str) -> Reply:
 
 def _header_key(request: TaskRequest, key: str) -> str:
     if request.idempotency_key not in (None, key):
-        raise Invalid("`idempotency_key` differs from the header Idempotency-Key", field="idempotency_key")
+        raise Invalid(
+            "`idempotency_key` differs from the header Idempotency-Key", field="idempotency_key"
+        )
     if not key.isprintable():
         raise Invalid("Idempotency-Key must be printable text", field="idempotency_key")
     return key

@@ -82,6 +82,12 @@ def span(seconds: float | None) -> str:
 
 
 @register.filter
+def first_line(text: str | None) -> str:
+    """What an error says before its traceback."""
+    return text.split("\n", 1)[0] if text else "–"
+
+
+@register.filter
 def dash(value: Any) -> Any:
     """A dash for what isn't there."""
     return "–" if value is None or value == "" else value

@@ -53,10 +53,10 @@ class Stack:
 
     def _start_postgres(self) -> str:
         data = self.options.data
-        if unprivileged.account() is not None and unprivileged.reachable_home(data) != data:
-            self.say(
-                f"PostgreSQL's data is in {unprivileged.reachable_home(data)} (root's home is closed to it)"
-            )
+        if unprivileged.account() is not None:
+            home = unprivileged.reachable_home(data)
+            if home != data:
+                self.say(f"PostgreSQL's data is in {home}: it may not run as root nor enter {data}")
         postgres = Postgres(folder=data, logs=self.options.logs)
         postgres.start()
         self.supervisor.adopt(postgres.child, _POSTGRES)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
 
@@ -148,6 +149,31 @@ def test_a_key_is_shown_once_and_never_again() -> None:
     key_id = ApiKey.objects.get().key_id
     confirm_post(admin, f"/admin/jobs/apikey/{key_id}/revoke/", reason="leaked")
     assert keys.authenticate(key) is None
+
+
+@pytest.mark.req("T-03", "T-06")
+def test_an_admin_gives_roles_but_makes_no_superuser() -> None:
+    boss, root = client_of("admin"), client_of("root")
+    users: Any = get_user_model().objects
+    new, above = users.create_user("new"), users.get(username="root")
+    operator = Group.objects.get(name="operator")
+    form = {
+        "username": "new",
+        "is_active": "on",
+        "is_staff": "on",
+        "is_superuser": "on",
+        "groups": [operator.pk],
+    }
+    form |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
+    assert boss.post(f"/admin/auth/user/{new.pk}/change/", form).status_code == 302
+    new.refresh_from_db()
+    assert new.groups.get() == operator
+    assert not new.is_superuser
+    assert boss.post(f"/admin/auth/user/{above.pk}/change/", form).status_code == 403
+    assert boss.post(f"/admin/auth/user/{above.pk}/password/", form).status_code == 403
+    assert root.get(f"/admin/auth/user/{above.pk}/change/").status_code == 200
+    entry = AuditEntry.objects.get(action="user.change")
+    assert (entry.actor, entry.target) == ("user:admin", f"new #{new.pk}")
 
 
 def _menu(client: Client) -> list[dict[str, Any]]:

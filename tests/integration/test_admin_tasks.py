@@ -222,7 +222,9 @@ def test_cancel_says_its_effect_refunds_and_is_audited(root: Client) -> None:
         "the customer called",
         made.task_id,
     )
+    assert entry.before is not None
     assert entry.before["state"] == "scheduled"
+    assert entry.after is not None
     assert entry.after["refunded"] is True
     assert entry.address == "127.0.0.1"
 

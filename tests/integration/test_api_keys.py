@@ -28,8 +28,21 @@ def _wrong_keys() -> list[str]:
     revoked = keys.create(name="y", scopes=["admin"])
     keys.revoke(revoked.key_id)
     expired = keys.create(name="z", scopes=["admin"])
-    postgres.query("UPDATE api_key SET expires_at = now() - interval '1 s' WHERE id = %s RETURNING 1", [expired.id])
-    return ["", "nonsense", "tc_live_x_y", good[:-1], good + "x", revoked.key, expired.key, "tc_live_\x00_y", "ü" * 10]
+    postgres.query(
+        "UPDATE api_key SET expires_at = now() - interval '1 s' WHERE id = %s RETURNING 1",
+        [expired.id],
+    )
+    return [
+        "",
+        "nonsense",
+        "tc_live_x_y",
+        good[:-1],
+        good + "x",
+        revoked.key,
+        expired.key,
+        "tc_live_\x00_y",
+        "ü" * 10,
+    ]
 
 
 @pytest.mark.req("A-01", "T-02")
@@ -88,17 +101,23 @@ SCOPES: list[tuple[str, str, Any, str]] = [
 
 @pytest.mark.req("T-02", "T-06")
 @pytest.mark.parametrize(("method", "path", "body", "scope"), SCOPES)
-def test_a_key_can_do_what_its_scopes_say(admin: ApiClient, method: str, path: str, body: Any, scope: str) -> None:
+def test_a_key_can_do_what_its_scopes_say(
+    admin: ApiClient, method: str, path: str, body: Any, scope: str
+) -> None:
     others = [s for s in keys.SCOPES if s not in (scope, "admin")]
     refused = error(api.client(*others, name="other").call(method, path, body), 403)
     assert refused["details"] == {"scope": scope}
-    assert AuditEntry.objects.filter(refused=True).count() == (1 if method != "GET" and scope != "submit" else 0)
+    assert AuditEntry.objects.filter(refused=True).count() == (
+        1 if method != "GET" and scope != "submit" else 0
+    )
     assert api.client(scope).call(method, path, body).status_code != 403
     assert admin.call(method, path, body).status_code != 403
 
 
 @pytest.mark.req("T-02")
-def test_a_key_is_shown_once_listed_without_its_secret_and_refused_after_its_revocation(admin: ApiClient) -> None:
+def test_a_key_is_shown_once_listed_without_its_secret_and_refused_after_its_revocation(
+    admin: ApiClient,
+) -> None:
     made = data(admin.post("/keys", {"name": "robot", "scopes": ["read"]}), 201)
     robot = ApiClient(key=made["key"], client=admin.client)
     data(robot.get("/queue/stats"))
@@ -116,7 +135,9 @@ def test_another_process_refuses_a_revoked_key_within_five_seconds(admin: ApiCli
     assert auth._KEPT_S < 5
     made = keys.create(name="k", scopes=["read"])
     data(ApiClient(key=made.key, client=admin.client).get("/queue/stats"))
-    postgres.query("UPDATE api_key SET revoked_at = now() WHERE key_id = %s RETURNING 1", [made.key_id])
+    postgres.query(
+        "UPDATE api_key SET revoked_at = now() WHERE key_id = %s RETURNING 1", [made.key_id]
+    )
     for digest, (_, caller) in list(auth._known.items()):  # the kept answer's time is over
         auth._known[digest] = (0.0, caller)
     error(ApiClient(key=made.key, client=admin.client).get("/queue/stats"), 401)
@@ -147,7 +168,9 @@ def test_each_change_leaves_one_audit_entry_and_a_submit_none(admin: ApiClient) 
     ]
     assert {e["actor"].partition(" (")[0] for e in entries} == {"key:boss"}
     assert {e["address"] for e in entries} == {"127.0.0.1"}
-    assert [e["action"] for e in data(admin.get("/audit?action=queue.pause"))["items"]] == ["queue.pause"]
+    assert [e["action"] for e in data(admin.get("/audit?action=queue.pause"))["items"]] == [
+        "queue.pause"
+    ]
 
 
 @pytest.mark.req("T-06")

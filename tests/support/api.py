@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from django.http import HttpResponse
 from django.test import Client
 
 from jobs.operations import keys, tickets
 from jobs.selectors import figures, rates
 from jobs.store import catalog
 from queues_admin.api import auth
+
+Response = Any  # the test client's, with `.json()`
 
 
 @dataclass
@@ -20,20 +21,22 @@ class ApiClient:
     key: str
     client: Client
 
-    def get(self, path: str, **headers: str) -> HttpResponse:
+    def get(self, path: str, **headers: str) -> Response:
         return self.call("GET", path, None, **headers)
 
-    def post(self, path: str, body: Any = None, **headers: str) -> HttpResponse:
+    def post(self, path: str, body: Any = None, **headers: str) -> Response:
         return self.call("POST", path, body, **headers)
 
-    def patch(self, path: str, body: Any, **headers: str) -> HttpResponse:
+    def patch(self, path: str, body: Any, **headers: str) -> Response:
         return self.call("PATCH", path, body, **headers)
 
-    def delete(self, path: str, **headers: str) -> HttpResponse:
+    def delete(self, path: str, **headers: str) -> Response:
         return self.call("DELETE", path, None, **headers)
 
-    def call(self, method: str, path: str, body: Any, **headers: str) -> HttpResponse:
-        raw = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+    def call(self, method: str, path: str, body: Any, **headers: str) -> Response:
+        raw = (
+            body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        )
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.key:
             sent.setdefault("Authorization", f"Bearer {self.key}")
@@ -48,7 +51,7 @@ def client(*scopes: str, name: str = "test") -> ApiClient:
     return ApiClient(key=key, client=Client(raise_request_exception=False))
 
 
-def data(response: HttpResponse, status: int = 200) -> Any:
+def data(response: Response, status: int = 200) -> Any:
     """The answer's `data`; fails with the whole answer when its status is another."""
     body = msgspec.json.decode(response.content)
     assert response.status_code == status, body
@@ -56,7 +59,7 @@ def data(response: HttpResponse, status: int = 200) -> Any:
     return body["data"]
 
 
-def error(response: HttpResponse, status: int) -> Any:
+def error(response: Response, status: int) -> Any:
     """The answer's `error`, after checking its shape."""
     body = msgspec.json.decode(response.content)
     assert response.status_code == status, body

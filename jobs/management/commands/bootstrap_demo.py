@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 from django.db import transaction
 
 from jobs.models import Account, Platform, Schedule
-from jobs.operations import credits, keys, platforms, queues
+from jobs.operations import credits, keys, platforms, queues, schedules
 from jobs.operations.platforms import PlatformSpec
 
 USER = "admin"
@@ -102,8 +102,6 @@ def _platform(credential: str) -> None:
 
 
 def _schedules() -> None:
-    from jobs.operations import schedules
-
     wanted: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         (
             "demo: tasks by day",

@@ -4,5 +4,5 @@ WITH l AS MATERIALIZED (
   WHERE parent_id = %(group)s AND state = 7 AND flags >= 16 AND flags & 16 > 0
   ORDER BY abs(ord), id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 )
-SELECT l.id, i.payload::text, l.queue_id, i.options, l.tenant_id
+SELECT l.id, i.payload::text, l.queue_id, i.options::text, l.tenant_id
 FROM l JOIN task_info i ON i.id = l.id ORDER BY abs(l.ord), l.id

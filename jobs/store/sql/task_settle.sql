@@ -10,7 +10,7 @@ WITH o AS (
 ), j AS MATERIALIZED (  -- joined before any filter: the planner would expect one row and join 200 x 200 by hand
   SELECT t.id, t.queue_id, t.started_at, t.runs, t.credits, t.account_id, t.cycle, t.flags, t.parent_id, t.max_retries,
     t.state AS was, t.worker_id, t.token AS held, t.cancel > 0 AND o.status <> 4 AS cancelled, o.*
-  FROM t JOIN o(task_id, token, state, status, delay_s, counts, dead, kind, error, result, progress, crashed)
+  FROM t JOIN o AS o(task_id, token, state, status, delay_s, counts, dead, kind, error, result, progress, crashed)
     ON o.task_id = t.id
 ), l AS MATERIALIZED (
   SELECT id, queue_id, started_at, runs, credits, account_id, cycle, flags, parent_id, max_retries,

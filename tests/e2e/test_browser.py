@@ -1,0 +1,130 @@
+"""What an operator sees and clicks, in a real browser against a real web server and worker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import get_user_model
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from jobs.operations import credits, queues, tickets
+from jobs.operations.tasks import submit
+from tests.support.processes import Processes
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+PASSWORD = "a-long-pass-phrase"
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """Playwright's loop runs in this thread; Django is told that nothing here is concurrent for all that."""
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        opened = playwright.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, live: str) -> Iterator[Page]:
+    """A logged-in operator's page; anything the browser complains of fails the test."""
+    tickets.forget()
+    users = get_user_model().objects
+    users.create_superuser("ops", password=PASSWORD)
+    context = browser.new_context(base_url=live)
+    context.set_default_timeout(10_000)
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.extend(_complaint(message)))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto("/admin/")
+    opened.get_by_label("Username").fill("ops")
+    opened.get_by_label("Password").fill(PASSWORD)
+    opened.get_by_role("button", name="Log in").click()
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+@pytest.mark.req("V-03", "V-04")
+def test_an_operator_logs_in_and_sees_a_task_finish(page: Page, processes: Processes) -> None:
+    made = submit("debug:echo", {"greeting": "hello"}, user_id=42)
+    page.get_by_role("link", name="Tasks", exact=True).first.click()
+    page.get_by_role("link", name=made.task_id).click()
+    expect(page.get_by_text("No living worker serves queue default.")).to_be_visible()
+    processes.manage("rqworker")
+    for _ in range(100):
+        page.reload()
+        if page.locator(".tc-state-completed").count():
+            break
+        page.wait_for_timeout(100)
+    expect(page.locator(".tc-status-success")).to_be_visible()
+    expect(page.get_by_role("heading", name="Result")).to_be_visible()
+    page.get_by_role("link", name="Queues", exact=True).first.click()
+    expect(page.get_by_role("row", name="default")).to_be_visible()
+
+
+@pytest.mark.req("C-04", "V-04", "T-06")
+def test_an_operator_cancels_a_charged_task_with_a_reason(page: Page) -> None:
+    credits.grant(user_id=7, amount=100, reason="test", actor="test")
+    made = submit("debug:noop", user_id=7, credits=40, process_in=600)
+    page.goto("/admin/jobs/task/?state=scheduled")
+    page.get_by_role("link", name=made.task_id).click()
+    page.get_by_role("link", name="Cancel").click()
+    expect(page.get_by_text("40 credits go back to user 7.")).to_be_visible()
+    page.get_by_label("Reason").fill("asked by the customer")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("40 credits went back to user 7")).to_be_visible()
+    expect(page.get_by_text("CANCELLED").first).to_be_visible()
+    page.get_by_role("link", name="Audit log").first.click()
+    expect(page.get_by_text("asked by the customer")).to_be_visible()
+
+
+@pytest.mark.req("V-02", "V-00")
+def test_an_operator_pauses_a_queue_and_resumes_it(page: Page) -> None:
+    page.get_by_role("link", name="Queues", exact=True).first.click()
+    page.get_by_role("row", name="low").get_by_role("link", name="Pause").click()
+    page.get_by_label("Reason").fill("maintenance")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("row", name="low").get_by_text("paused")).to_be_visible()
+    page.get_by_role("row", name="low").get_by_role("link", name="Resume").click()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("row", name="low").get_by_text("running")).to_be_visible()
+
+
+@pytest.mark.req("V-14")
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/",
+        "/admin/jobs/queue/",
+        "/admin/jobs/queue/redis/",
+        "/admin/jobs/queue/low/pause/",
+        "/admin/jobs/worker/",
+        "/admin/jobs/schedule/",
+        "/admin/jobs/task/",
+        "/admin/jobs/platform/",
+        "/admin/jobs/breaker/",
+        "/admin/jobs/account/",
+        "/admin/jobs/creditentry/",
+        "/admin/jobs/auditentry/",
+        "/admin/jobs/apikey/",
+        "/admin/jobs/apikey/new/",
+    ],
+)
+def test_a_page_fits_a_phone_and_breaks_no_content_policy(page: Page, path: str) -> None:
+    queues.pause("low", reason="so that pages have something to say")
+    submit("debug:noop", tags=["a-tag"])
+    page.set_viewport_size({"width": 390, "height": 844})
+    answer = page.goto(path)
+    assert answer is not None
+    assert answer.ok
+    wide = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert wide <= 0
+
+
+def _complaint(message: ConsoleMessage) -> list[str]:
+    return [message.text] if message.type == "error" else []

@@ -1,0 +1,101 @@
+"""`make run`, whole: databases, web, worker, scheduler; a task; a clean stop; the data kept (D-01)."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from taskcenter.devstack import ports
+from tests.support.wait import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    """A data folder that every account may pass through, so that root's PostgreSQL stays in it."""
+    with tempfile.TemporaryDirectory(prefix="taskcenter-run-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@contextmanager
+def _stack(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    port = ports.free_port()
+    kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
+    output = data / "output"
+    with output.open("w") as stdout:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "taskcenter.devstack", "run"],
+            cwd=ROOT,
+            env={**kept, "TASKCENTER_DATA_DIR": str(data), "PORT": str(port), "DEMO": "0"},
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def ready() -> bool:
+        if process.poll() is not None:
+            pytest.fail(output.read_text())
+        return f"Task Center is ready at http://127.0.0.1:{port}\n" in output.read_text()
+
+    try:
+        eventually(ready, 90)
+        lines = shlex.split((data / "demo.env").read_text())
+        yield process, dict(line.split("=", 1) for line in lines)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def _call(env: dict[str, str], path: str, body: object = None) -> dict[str, object]:
+    response = httpx.request(
+        "GET" if body is None else "POST",
+        env["TASKCENTER_URL"] + path,
+        json=body,
+        headers={"Authorization": f"Bearer {env['TASKCENTER_TOKEN']}"},
+        timeout=40,
+    )
+    assert response.is_success, response.text
+    data = response.json()["data"]
+    assert isinstance(data, dict)
+    return data
+
+
+@pytest.mark.req("D-01")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_everything_starts_works_stops_cleanly_and_keeps_its_data(data: Path) -> None:
+    with _stack(data) as (process, env):
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", env["TASKCENTER_URL"])
+        made = _call(env, "/api/v1/tasks", {"type": "debug:echo", "payload": {"n": 1}})
+        done = _call(env, f"/api/v1/tasks/{made['task_id']}?wait=30")
+        assert (done["status"], done["result"]) == ("SUCCESS", {"n": 1})
+        children = _children(process.pid)
+        commands = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in children]
+        assert any("manage.py rqworker" in command for command in commands)
+        assert any("manage.py rqscheduler" in command for command in commands)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+    with _stack(data) as (_, env):
+        again = _call(env, f"/api/v1/tasks/{made['task_id']}")
+        assert again["status"] == "SUCCESS"

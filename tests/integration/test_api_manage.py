@@ -1,0 +1,235 @@
+"""Queues, workers, platforms, accounts: the endpoints beyond the guide's nine."""
+
+from typing import Any
+
+import pytest
+
+from jobs.operations import workers
+from jobs.store import postgres
+from tests.support import api
+from tests.support.api import ApiClient, data, error
+from tests.support.engine import Hand, balance, dead
+
+
+@pytest.fixture
+def caller(transactional_db: None, redis: Any) -> ApiClient:
+    api.forget()
+    return api.client("admin")
+
+
+def _submit(caller: ApiClient, **fields: Any) -> str:
+    return str(data(caller.post("/tasks", {"type": "debug:noop", **fields}), 201)["task_id"])
+
+
+@pytest.mark.req("A-02", "Q-08")
+def test_a_paused_queue_starts_nothing_and_says_why(caller: ApiClient) -> None:
+    _submit(caller)
+    paused = data(caller.post("/queues/default/pause", {"reason": "deploy"}))
+    assert (paused["paused"], paused["paused_reason"]) == (True, "deploy")
+    assert error(caller.post("/queues/default/pause"), 409)["code"] == "conflict"
+    hand = Hand()
+    assert hand.claim() == []
+    assert data(caller.post("/queues/default/resume"))["paused"] is False
+    error(caller.post("/queues/default/resume"), 409)
+    error(caller.post("/queues/nothing/resume"), 404)
+
+
+@pytest.mark.req("A-02")
+def test_a_queues_settings_can_be_changed(caller: ApiClient) -> None:
+    changed = data(caller.patch("/queues/low", {"weight": 2, "capacity": 10}))
+    assert (changed["weight"], changed["capacity"]) == (2, 10)
+    assert data(caller.get("/queues/low"))["weight"] == 2
+    assert len(data(caller.get("/queues"))["items"]) == 6
+    error(caller.patch("/queues/low", {"weight": 0}), 422)
+    error(caller.patch("/queues/low", {"name": "x"}), 400)
+    [entry] = data(caller.get("/audit?action=queue.change"))["items"]
+    assert (entry["before"]["weight"], entry["after"]["weight"]) == (1, 2)
+
+
+@pytest.mark.req("Q-08", "Q-03")
+def test_emptying_a_queue_refunds_and_deletes_what_waits_and_leaves_what_runs(
+    caller: ApiClient, redis: Any
+) -> None:
+    data(caller.post("/accounts/5", {"grant": 100}))
+    running = _submit(caller)
+    Hand().claim()
+    waiting = [
+        _submit(caller, user_id=5, credits=30),
+        _submit(caller, process_in=60, user_id=5, credits=20),
+    ]
+    other = _submit(caller, queue="low")
+    assert balance(5) == 50
+    done = data(caller.post("/queues/default/empty", {"reason": "clean"}))
+    assert done == {"queue": "default", "deleted": 2, "refunded_credits": 50, "remaining": False}
+    assert balance(5) == 100
+    assert redis.llen("rq:queue:default") == 0
+    for task_id in waiting:
+        error(caller.get(f"/tasks/{task_id}"), 404)
+    for task_id in (running, other):
+        data(caller.get(f"/tasks/{task_id}"))
+    stats = data(caller.get("/queue/stats"))["default"]
+    assert (stats["pending"], stats["active"], stats["scheduled"], stats["completed"]) == (
+        0,
+        1,
+        0,
+        0,
+    )
+    assert postgres.query("SELECT count(*) FROM event WHERE kind = 'delete'") == [(2,)]
+    assert data(caller.get("/accounts/5/entries?limit=2"))["items"][0]["kind"] == "refund"
+
+
+@pytest.mark.req("Q-08")
+def test_emptying_the_dead_letters_deletes_them(caller: ApiClient) -> None:
+    task_id = _submit(caller)
+    hand = Hand()
+    hand.settle(hand.claim(), dead)
+    assert data(caller.post("/queues/dead_letter/empty"))["deleted"] == 1
+    error(caller.get(f"/tasks/{task_id}"), 404)
+
+
+@pytest.mark.req("A-02")
+def test_workers_are_listed_and_commanded(caller: ApiClient) -> None:
+    hand = Hand("w1")
+    [worker] = data(caller.get("/workers"))["items"]
+    assert (worker["name"], worker["state"], worker["concurrency"]) == ("w1", "running", 10)
+    data(caller.post("/workers/w1/quiet"))
+    beat = workers.beat(hand.id, {})
+    assert beat is not None
+    assert beat.command == "quiet"
+    assert data(caller.get("/workers"))["items"][0]["state"] == "quiet"
+    data(caller.post("/workers/w1/stop"))
+    error(caller.post("/workers/w2/stop"), 404)
+    workers.retire(hand.id)
+    error(caller.post("/workers/w1/stop"), 404)
+    assert data(caller.get("/workers"))["items"] == []
+
+
+NEW = {
+    "name": "my-replicate",
+    "protocol": "replicate",
+    "base_url": "https://example.org",
+    "credential": "r8_very",
+}
+
+
+@pytest.mark.req("A-02", "E-05")
+def test_a_platforms_secrets_are_never_shown_again(caller: ApiClient) -> None:
+    made = caller.post("/platforms", {**NEW, "webhook_secret": "whsec_very"})
+    shown = data(made, 201)
+    assert (shown["has_credential"], shown["has_webhook_secret"]) == (True, True)
+    assert shown["breaker"]["state"] == "CLOSED"
+    error(caller.post("/platforms", NEW), 409)
+    data(caller.patch("/platforms/my-replicate", {"time_limit": 60, "credential": "r8_other_very"}))
+    for path in ("/platforms", "/platforms/my-replicate", "/audit"):
+        assert b"very" not in caller.get(path).content
+    assert data(caller.get("/platforms/my-replicate"))["time_limit"] == 60
+    error(caller.get("/platforms/none"), 404)
+    error(caller.patch("/platforms/none", {}), 404)
+    error(caller.post("/platforms", {**NEW, "name": "x", "protocol": "smtp"}), 422)
+    error(caller.post("/platforms", {**NEW, "name": "Not A Name"}), 422)
+
+
+@pytest.mark.req("T-05")
+def test_private_addresses_for_a_platform_need_scope_admin(caller: ApiClient) -> None:
+    asked = {**NEW, "allow_private": True}
+    assert (
+        error(api.client("operate", "read").post("/platforms", asked), 403)["code"] == "forbidden"
+    )
+    assert data(caller.post("/platforms", asked), 201)["allow_private"] is True
+
+
+@pytest.mark.req("E-05")
+def test_a_breaker_can_be_forced_and_released(caller: ApiClient) -> None:
+    data(caller.post("/platforms", NEW), 201)
+    forced = data(
+        caller.post("/platforms/my-replicate/breaker", {"state": "OPEN", "reason": "outage"})
+    )
+    assert forced["forced"] == "OPEN"
+    assert data(caller.get("/platforms/my-replicate/breaker"))["forced"] == "OPEN"
+    released = data(caller.post("/platforms/my-replicate/breaker", {"state": None}))
+    assert released["forced"] is None
+    error(caller.post("/platforms/my-replicate/breaker", {"state": "BROKEN"}), 422)
+    error(caller.get("/platforms/none/breaker"), 404)
+
+
+@pytest.mark.req("C-01", "A-02")
+def test_an_account_is_opened_by_a_grant_and_shows_its_ledger(caller: ApiClient) -> None:
+    error(caller.get("/accounts/7"), 404)
+    assert data(caller.post("/accounts/7", {"grant": 1000, "reason": "gift"}))["balance"] == 1000
+    task_id = _submit(caller, user_id=7, credits=300)
+    assert data(caller.get("/accounts/7")) == {"user_id": 7, "balance": 700}
+    first = data(caller.get("/accounts/7/entries?limit=1"))
+    assert first["estimated_total"] == 2
+    [charge] = first["items"]
+    assert (charge["kind"], charge["amount"], charge["task_id"]) == ("charge", -300, task_id)
+    [grant] = data(caller.get(f"/accounts/7/entries?cursor={first['next_cursor']}"))["items"]
+    assert (grant["kind"], grant["amount"], grant["reason"], grant["task_id"]) == (
+        "grant",
+        1000,
+        "gift",
+        None,
+    )
+    assert {"id", "kind", "amount", "task_id", "reason", "created_at"} <= set(grant)
+    assert data(caller.get("/accounts"))["items"] == [{"user_id": 7, "balance": 700}]
+    for bad in ({"grant": 0}, {"grant": -5}, {"grant": 2**60}, {"grant": "5"}, {"grant": True}, {}):
+        error(caller.post("/accounts/7", bad), 422)
+    error(caller.get("/accounts/seven"), 404)
+    error(caller.get("/accounts/99999999999999999999"), 404)
+
+
+EVERY = {"name": "tick", "cron": "@every 30s", "timezone": "Asia/Shanghai", "type": "debug:noop", "queue": "low"}
+
+
+@pytest.mark.req("A-02", "D-06")
+def test_a_schedule_is_created_changed_run_paused_and_deleted(caller: ApiClient) -> None:
+    response = caller.post("/schedules", {**EVERY, "payload": {"a": 1}, "missed": "once", "enabled": True})
+    made = data(response, 201)
+    path = f"/schedules/{made['id']}"
+    assert response.headers["Location"] == f"/api/v1{path}"
+    assert (made["options"], made["missed"], made["timezone"]) == ({"queue": "low"}, "once", "Asia/Shanghai")
+    assert made["next_at"] is not None
+    changed = data(caller.patch(path, {"cron": "*/10 * * * *", "tags": ["x"]}))
+    assert (changed["cron"], changed["options"]) == ("*/10 * * * *", {"queue": "low", "tags": ["x"]})
+    ran = data(caller.post(f"{path}/run"), 201)
+    assert (ran["queue"], ran["payload"], ran["tags"]) == ("low", {"a": 1}, ["x"])
+    [tick] = data(caller.get(f"{path}/ticks"))["items"]
+    assert tick["task_id"] == ran["task_id"]
+    assert data(caller.post(f"{path}/pause"))["next_at"] is None
+    assert data(caller.post(f"{path}/resume"))["enabled"] is True
+    assert [s["id"] for s in data(caller.get("/schedules"))["items"]] == [made["id"]]
+    data(caller.delete(path))
+    error(caller.get(path), 404)
+    entries = data(caller.get("/audit"))["items"]
+    assert [e["action"].partition(".")[2] for e in reversed(entries)] == [
+        "create", "change", "run", "pause", "resume", "delete"
+    ]  # fmt: skip
+
+
+@pytest.mark.req("D-06", "A-03")
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"cron": "often"}, 422),
+        ({"cron": "@every 0s"}, 422),
+        ({"timezone": "Mars/Base"}, 422),
+        ({"type": "no:such"}, 422),
+        ({"name": ""}, 422),
+        ({"missed": "always"}, 422),
+        ({"queue": "nowhere"}, 422),
+        ({"idempotency_key": "k"}, 400),
+        ({"cron": "\x00"}, 422),
+        ({"name": "a\x00"}, 422),
+    ],
+)
+def test_a_wrong_schedule_is_refused(caller: ApiClient, change: dict[str, Any], status: int) -> None:
+    error(caller.post("/schedules", {**EVERY, **change}), status)
+    assert data(caller.get("/schedules"))["items"] == []
+    for path in ("/schedules/99", "/schedules/x"):
+        error(caller.get(path), 404)
+        error(caller.post(f"{path}/run"), 404)
+
+
+@pytest.mark.req("D-06")
+def test_a_schedules_name_is_taken_once(caller: ApiClient) -> None:
+    data(caller.post("/schedules", EVERY), 201)
+    assert error(caller.post("/schedules", EVERY), 409)["code"] == "conflict"

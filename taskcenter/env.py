@@ -116,6 +116,20 @@ def redis_url(name: str, database_name: str) -> tuple[str, int]:
     return f"{parts.scheme}://{parts.netloc}{path}{tail}", database
 
 
+def named_secrets(name: str) -> dict[str, str]:
+    """A comma-separated list of `name=secret`, also from the file named by `<name>_FILE`; never shown."""
+
+    def parse(given: str) -> dict[str, str]:
+        pairs = [word.partition("=") for word in _split(given)]
+        if not all(key and value for key, _, value in pairs):
+            raise WrongValue(name, "an entry without name or secret", "name=secret,name=secret")
+        return {key: value for key, _, value in pairs}
+
+    return _read(
+        name, {}, parse, show=lambda found: ",".join(f"{k}={MASK}" for k in found), file=True
+    )
+
+
 def mask_url(given: str) -> str:
     """`given` without any password in it, for logs and messages."""
     try:

@@ -163,6 +163,8 @@ TASKCENTER: dict[str, Any] = {
     or [base64.urlsafe_b64encode(_DERIVED_KEY).decode()],
     "MIDDLEWARE": env.words("TASKCENTER_MIDDLEWARE"),
     "HANDLERS": env.words("TASKCENTER_HANDLERS"),
+    "CALLBACK_SECRETS": env.named_secrets("TASKCENTER_CALLBACK_SECRETS"),
+    "DEMO": env.flag("TASKCENTER_DEMO", False),
     "WORKER_THREADS": env.integer("TASKCENTER_WORKER_THREADS", 0, minimum=0, maximum=1000),
     "WORKER_PROCESSES": env.integer("TASKCENTER_WORKER_PROCESSES", 2, minimum=0, maximum=256),
     "POLL_SLOTS": env.integer("TASKCENTER_POLL_SLOTS", 200, minimum=1, maximum=10_000),

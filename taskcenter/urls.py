@@ -1,5 +1,6 @@
 """All routes of the site."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
@@ -16,3 +17,5 @@ urlpatterns = [
     path("readyz", health.ready),
     path("metrics", metrics.view),
 ]
+if settings.TASKCENTER["DEMO"]:
+    urlpatterns.append(path("demo/", include("taskcenter.demo.urls")))

@@ -21,13 +21,13 @@ def check(cron: str, zone: str) -> None:
 
 def next_after(cron: str, zone: str, after: datetime) -> datetime:
     """The first time strictly after `after`, in UTC. `@every` counts from the epoch, so that all schedulers agree."""
+    try:
+        local = after.astimezone(ZoneInfo(zone))
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a name too long for a file
+        raise Invalid(f"There is no time zone {zone!r}", field="timezone") from error
     every = _EVERY.fullmatch(cron.strip())
     if every:
         return _next_interval(every.group(1), after)
-    try:
-        local = after.astimezone(ZoneInfo(zone))
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise Invalid(f"There is no time zone {zone!r}", field="timezone") from error
     try:
         found: datetime = croniter(cron, local).get_next(datetime)
     except (CroniterError, ValueError, KeyError, AttributeError) as error:

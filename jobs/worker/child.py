@@ -1,4 +1,4 @@
-"""The child of the process lane: `python -m jobs.worker.child <fd> <parent pid>`. One run at a time, until its pipe closes."""
+"""The process lane's child, `python -m jobs.worker.child <fd> <parent pid>`: runs until its pipe closes."""
 
 import contextvars
 import signal

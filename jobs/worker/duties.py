@@ -10,7 +10,7 @@ from django.conf import settings
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
-from jobs.operations import duties, tickets, workers
+from jobs.operations import duties, groups, tickets, workers
 from jobs.store import catalog, keys, redis
 from jobs.worker import db
 
@@ -139,6 +139,7 @@ def slow(leases: Leases, punctual_s: Callable[[], float]) -> Duties:
     work = [
         Duty("rescue", contract().leases.sweep_s, _rescue(punctual_s)),
         Duty("fold", 1.0, _plain(duties.fold)),
+        Duty("groups", 0.5, _plain(groups.collect)),
         Duty("deadlines", 1.0, _plain(duties.sweep_deadlines)),
         Duty("prune", 10.0, _prune),
     ]

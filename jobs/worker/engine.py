@@ -1,26 +1,26 @@
 """A worker's state and threads, without knowledge of RQ: born, beating, feeding lanes, and stopping in order."""
 
 import os
-import random
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
 from django.conf import settings
 
 from jobs.domain import ids
-from jobs.domain.errors import RedisUnavailable, StaleEpoch
+from jobs.domain.errors import RedisUnavailable
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
 from jobs.lifecycle.settlement import Ending, TimedOutAfter
-from jobs.operations import runs, tickets, workers
+from jobs.operations import runs, tickets
 from jobs.store import catalog, keys, redis
-from jobs.worker import db, duties, execution
-from jobs.worker.heartbeat import Heartbeat, stats
+from jobs.worker import birth, db, duties, execution
+from jobs.worker.heartbeat import Heartbeat
 from jobs.worker.lanes import LaneRunner
 from jobs.worker.lanes.async_lane import AsyncLane
 from jobs.worker.lanes.platform_lane import PlatformLane
@@ -32,6 +32,7 @@ from jobs.worker.served import Served
 from jobs.worker.settler import Settler
 from jobs.worker.signals import Ears
 from jobs.worker.slots import Slots
+from jobs.worker.threads import Threads
 from jobs.worker.watchdog import LoopWatch, Watchdog
 
 log = structlog.get_logger("worker")
@@ -64,6 +65,7 @@ class Engine:
         self.uses_redis = bool(settings.ASYNQ_POLLING_ENABLED)
         self.consumes = bool(settings.ASYNQ_POLLING_ENABLED or settings.UPDATE_TASK)
         self.burst = options.burst
+        self.grace_s = options.grace_s
         self.worker_id = 0
         self.active: dict[str, Active] = {}
         self.stopping = False
@@ -75,7 +77,6 @@ class Engine:
         self._quiet_by_command = False
         self._woken = threading.Event()
         self._ending = threading.Lock()
-        self._closed = False
         self.served = Served(options.queues, strict=options.strict)
         self.settler = Settler(self._settled, acknowledge=self.uses_redis)
         self.watchdog = Watchdog(self._expire)
@@ -84,7 +85,7 @@ class Engine:
         self.leases = duties.Leases(options.name)
         self._make_lanes()
         self.ears = Ears(self._channels, self._hear)
-        self._threads: list[threading.Thread] = []
+        self.threads = Threads()
         self._more_channels: Callable[[], list[str]] = list
         self._hear_more: Callable[[str], None] = lambda _data: None
 
@@ -117,22 +118,22 @@ class Engine:
     def start(self) -> None:
         """Be born in the database (waiting for it) and start the threads. Raises UnknownQueue."""
         db.prepare_often_used()
-        self._be_born(check=True)
-        self._spawn("heartbeat", lambda: self.heartbeat.step(1.0))
+        self.worker_id = birth.be_born(self, check=True)
+        self.threads.spawn("heartbeat", lambda: self.heartbeat.step(1.0))
         if not self.consumes:
             log.warning(
                 "[Asynq] nothing is run: ASYNQ_POLLING_ENABLED and UPDATE_TASK are both false"
             )
             return
-        self._spawn("settler", lambda: self.settler.step(0.5))
-        self._spawn("watchdog", self._watch)
-        self._spawn("feeder", self.feeder.step)
+        self.threads.spawn("settler", lambda: self.settler.step(0.5))
+        self.threads.spawn("watchdog", self._watch)
+        self.threads.spawn("feeder", self.feeder.step, until=lambda: self.stopping)
         quick, slow = duties.quick(self.leases), duties.slow(self.leases, self.heartbeat.punctual_s)
-        self._spawn("duties", lambda: time.sleep(quick.step(0.25)))
-        self._spawn("sweeps", lambda: time.sleep(slow.step(0.5)))
+        self.threads.spawn("duties", lambda: time.sleep(quick.step(0.25)))
+        self.threads.spawn("sweeps", lambda: time.sleep(slow.step(0.5)))
         if self.uses_redis:
-            self._spawn("ears", self.ears.step)
-        log.info("[Asynq] Polling system initialized successfully", **self._settings())
+            self.threads.spawn("ears", self.ears.step)
+        log.info("[Asynq] Polling system initialized successfully", **birth.settings_in_force(self))
 
     def drained(self) -> bool:
         """Nothing to do any more (burst): looked twice, found nothing, all is settled."""
@@ -146,49 +147,18 @@ class Engine:
         for rec in lost:
             self.stop_run(rec, Why.LOST, hard=True)
             self.active.pop(rec.run.id, None)
-        self._be_born(check=False)
+        self.worker_id = birth.be_born(self, check=False)
         if self.uses_redis:
-            try:
+            with suppress(RedisUnavailable):  # the look for lost tickets needs no keys
                 redis.bury(old_id)
-            except RedisUnavailable:
-                pass  # the look for lost tickets needs no keys
 
     def ask_to_stop(self) -> None:
         """First call: a graceful stop. Second: hand everything back at once."""
         if self.stopping:
-            self.options = Options(**{**self.options.__dict__, "grace_s": 0.0})
+            self.grace_s = 0.0
         self.stopping = True
         self.asked.set()
         self.wake()
-
-    def finish(self) -> None:
-        """The orderly end, step by step as in engine rule 23. Call once, from the main thread."""
-        self.stopping = True
-        log.info("stopping", running=len(self.active), grace_s=self.options.grace_s)
-        self._join("feeder", 8.0)
-        self._quietly("tickets given back", self.feeder.give_back)
-        self._quietly(
-            "waiting handed back", lambda: self._hand_back(self.slots.close(), unstarted=True)
-        )
-        self._wait_for_running()
-        for rec in list(self.active.values()):
-            self.stop_run(rec, Why.STOPPING, hard=rec.lane is not Lane.THREAD)
-        self._until(
-            lambda: all(
-                rec.done for rec in list(self.active.values()) if rec.lane is not Lane.THREAD
-            ),
-            2.0,
-        )
-        self._until(lambda: self.settler.waiting() == 0, 5.0)
-        self._quietly(
-            "running handed back",
-            lambda: self._hand_back(list(self.active.values()), unstarted=False),
-        )
-        self._closed = True
-        self._quietly("leases released", self.leases.release)
-        self._quietly("retired", lambda: workers.retire(self.worker_id))
-        self._process.close()
-        log.info("stopped", worker=self.options.name)
 
     def listen(self, channels: Callable[[], list[str]], hear: Callable[[str], None]) -> None:
         """Hear further Redis channels; before `start`."""
@@ -220,10 +190,8 @@ class Engine:
         self._woken.set()
         self.slots.freed.set()
         if self.uses_redis and self.worker_id:
-            try:
+            with suppress(RedisUnavailable):  # then it does not sleep there
                 redis.wake(self.worker_id)
-            except RedisUnavailable:
-                pass  # then it does not sleep there
 
     def held_back(self) -> bool:
         """Whether nothing may be fetched now."""
@@ -243,6 +211,10 @@ class Engine:
 
     def abandoned(self) -> int:
         return self._thread.abandoned
+
+    def close_lanes(self) -> None:
+        for lane in self.lanes.values():
+            lane.close()
 
     # --- runs --------------------------------------------------------------------------------------
 
@@ -292,7 +264,7 @@ class Engine:
         """Claimed too far ahead: back to the front of the queue for others."""
         late = self.slots.overdue()
         if late:
-            self._hand_back(late, unstarted=True)
+            self.hand_back(late, unstarted=True)
 
     def hand_back_pairs(self, held: Sequence[tuple[str, int]], *, unstarted: bool) -> None:
         """Return claimed (id, token) pairs to the head of their queues, rows first, tickets after."""
@@ -308,9 +280,7 @@ class Engine:
             if stamp:
                 tickets.push(list(reversed(tickets.tickets_of(rows))), front=True)
 
-    # --- inside ------------------------------------------------------------------------------------
-
-    def _hand_back(self, records: Sequence[Active], *, unstarted: bool) -> None:
+    def hand_back(self, records: Sequence[Active], *, unstarted: bool) -> None:
         if not records:
             return
         self.hand_back_pairs([(rec.run.id, rec.run.token) for rec in records], unstarted=unstarted)
@@ -318,6 +288,8 @@ class Engine:
             rec.done = True
             self._forget(rec)
         log.info("handed back", count=len(records), started=not unstarted)
+
+    # --- inside ------------------------------------------------------------------------------------
 
     def _settled(self, batch: Sequence[tuple[Active, Outcome]]) -> None:
         for rec, _ in batch:
@@ -357,44 +329,6 @@ class Engine:
         self.exit_code = 75
         self.ask_to_stop()
 
-    def _be_born(self, *, check: bool) -> None:
-        tries = 0
-        while True:
-            try:
-                if check:
-                    self.served.check()
-                self.worker_id = workers.register(
-                    self.options.name, {**self._facts(), **stats(self)}
-                )
-                return
-            except db.DOWN as error:
-                log.warning("waiting for the database", error=str(error).strip())
-                db.reset()
-                tries += 1
-                time.sleep(min(5.0, 0.2 * 2 ** min(tries, 6)) * random.uniform(0.5, 1.0))
-
-    def _facts(self) -> dict[str, object]:
-        from importlib.metadata import version
-
-        return {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "version": version("rq"),
-            "strict": self.options.strict,
-        }
-
-    def _settings(self) -> dict[str, object]:
-        return {
-            "worker": self.options.name,
-            "worker_id": self.worker_id,
-            "queues": [row.name for row in self.served.rows()],
-            "concurrency": self.slots.concurrency,
-            "redis": self.uses_redis,
-            "update_task": settings.UPDATE_TASK,
-            "poll_interval_s": settings.TASK_POLL_INTERVAL,
-            "stop_grace_s": self.options.grace_s,
-        }
-
     def _channels(self) -> list[str]:
         return [keys.signal(self.worker_id), keys.signal(EVERYONE), *self._more_channels()]
 
@@ -403,40 +337,3 @@ class Engine:
             self._hear_more(message)
         else:
             self.heartbeat.soon()
-
-    def _spawn(self, name: str, step: Callable[[], None]) -> None:
-        def main() -> None:
-            while not self._closed and not (name == "feeder" and self.stopping):
-                try:
-                    step()
-                except Exception:
-                    log.exception("thread stumbled", thread=name)
-                    db.reset()
-                    time.sleep(1.0)
-
-        thread = threading.Thread(target=main, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _join(self, name: str, at_most_s: float) -> None:
-        for thread in self._threads:
-            if thread.name == name:
-                thread.join(at_most_s)
-
-    def _wait_for_running(self) -> None:
-        end_s = time.monotonic()
-        while self.active and time.monotonic() - end_s < self.options.grace_s:
-            time.sleep(0.02)
-
-    def _until(self, condition: Callable[[], bool], at_most_s: float) -> None:
-        end_s = time.monotonic() + at_most_s
-        while not condition() and time.monotonic() < end_s:
-            time.sleep(0.01)
-
-    def _quietly(self, what: str, act: Callable[[], object]) -> None:
-        """A stop goes on whatever is away: leases and rescue put right what could not be said."""
-        try:
-            act()
-        except (*db.DOWN, RedisUnavailable, StaleEpoch) as error:
-            log.warning("stop goes on without a store", step=what, error=str(error).strip())
-            db.reset()

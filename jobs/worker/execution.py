@@ -61,7 +61,6 @@ def call(rec: Active) -> Any:
     if rec.call is not None:
         return rec.call(rec.payload, rec.context)
     found = rec.handler
-    assert found is not None
     return (
         found.function(rec.payload, rec.context)
         if found.takes_context
@@ -106,7 +105,6 @@ def verdict(rec: Active, ending: Ending) -> Outcome:
     """How this run is to be settled."""
     run = rec.run
     found = rec.handler
-    assert found is not None
     facts = RunFacts(
         task_id=run.id,
         token=run.token,

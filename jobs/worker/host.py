@@ -10,6 +10,7 @@ from types import FrameType
 
 import structlog
 
+from jobs.worker import stopping
 from jobs.worker.engine import Engine
 
 log = structlog.get_logger("worker")
@@ -52,7 +53,7 @@ def run_alone(engine: Engine) -> int:
     install_signals(stop, quiet)
     engine.start()
     watch(engine)
-    engine.finish()
+    stopping.finish(engine)
     return engine.exit_code
 
 

@@ -200,7 +200,7 @@ class Feeder:
     # --- claim -------------------------------------------------------------------------------------
 
     def _claim(self, ids: list[str], *, ticketed: bool) -> None:
-        engine, worker_id = self._engine, self._engine.worker_id
+        worker_id = self._engine.worker_id
         good = [ticket for ticket in ids if _ID.fullmatch(ticket)]
         claimed = runs.claim(worker_id, good) if good else []
         crash_point("after_claim")

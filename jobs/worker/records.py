@@ -21,6 +21,9 @@ class Why(Enum):
     LOST = "lost"
 
 
+_NONE: Any = None  # until `equip` has found it
+
+
 class Active:
     """One run: mutable, touched by feeder, lane, watchdog and settler; `done` is set once, by `Engine.ended`.
 
@@ -63,7 +66,7 @@ class Active:
         self.why: Why | None = None
         self.percent: int | None = None
         self.handle: Any = None
-        self.handler: Handler | None = None
+        self.handler: Handler = _NONE
         self.payload: Any = None
         self.context: Context | None = None
         self.call: Callable[..., Any] | None = None

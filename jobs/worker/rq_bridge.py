@@ -12,6 +12,8 @@ from typing import Any
 import redis
 import structlog
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq import worker_registration
 from rq.command import PUBSUB_CHANNEL_TEMPLATE
 from rq.job import Job
@@ -22,7 +24,7 @@ from rq.utils import now, utcformat
 from rq.worker.base import BaseWorker, WorkerStatus
 
 from jobs.domain.errors import Misconfigured
-from jobs.worker import host
+from jobs.worker import host, stopping
 from jobs.worker.engine import Engine, Options, new_name
 
 log = structlog.get_logger("worker")
@@ -50,7 +52,7 @@ class Worker(BaseWorker):
         self._away_until_s = 0.0
         self._said_away = False
 
-    def work(self, burst: bool = False, **_: Any) -> bool:
+    def work(self, burst: bool = False, *_: Any, **__: Any) -> bool:
         """Run until told to stop (burst: until nothing is left). Returns whether anything was done."""
         options = Options(
             name=self.name,
@@ -61,11 +63,12 @@ class Worker(BaseWorker):
             grace_s=float(settings.TASKCENTER["STOP_GRACE_S"]),
         )
         engine = self.engine = Engine(options)
+        self.connection.set_retry(Retry(NoBackoff(), 0))  # type: ignore[attr-defined]
         host.install_signals(self.request_stop, self._be_quiet)
         engine.listen(self._channels, self._hear)
         engine.start()
         host.watch(engine, self._tick)
-        engine.finish()
+        stopping.finish(engine)
         self._leave()
         return engine.settler.succeeded + engine.settler.failed > 0
 
@@ -103,6 +106,12 @@ class Worker(BaseWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         raise Misconfigured("Tasks are run by the engine, not by RQ")
 
+    @property
+    def _running(self) -> Engine:
+        if self.engine is None:
+            raise Misconfigured("This worker is only looked at; it does not run here")
+        return self.engine
+
     # --- being seen by RQ's tools ------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -119,8 +128,7 @@ class Worker(BaseWorker):
             self._away_until_s = time.monotonic() + random.uniform(0.5, 2.0)
 
     def _beat(self) -> None:
-        engine = self.engine
-        assert engine is not None
+        engine = self._running
         state = WorkerStatus.SUSPENDED if engine.suspended else WorkerStatus.IDLE
         state = WorkerStatus.BUSY if engine.active else state
         with self.connection.pipeline(transaction=False) as pipe:
@@ -154,7 +162,7 @@ class Worker(BaseWorker):
 
     def _leave(self) -> None:
         try:
-            self.register_death()
+            self.register_death()  # type: ignore[no-untyped-call]
         except _AWAY as error:
             log.info("RQ was not told of the end", error=str(error))
 
@@ -163,8 +171,7 @@ class Worker(BaseWorker):
 
     def _channels(self) -> list[str]:
         """RQ's channel by name, and by the worker's id, which is what tickets know their worker by."""
-        assert self.engine is not None
-        return [self.pubsub_channel_name, PUBSUB_CHANNEL_TEMPLATE % self.engine.worker_id]
+        return [self.pubsub_channel_name, PUBSUB_CHANNEL_TEMPLATE % self._running.worker_id]
 
     def _be_quiet(self) -> None:
         if self.engine is not None:

@@ -4,6 +4,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
@@ -32,7 +33,7 @@ Item = tuple[Active, Outcome]
 
 
 class Settler:
-    """No linger: whatever came while the last batch was written is the next batch. Outcomes outlive Postgres' absence."""
+    """No linger: what came while the last batch was written is the next batch. Kept while Postgres is away."""
 
     def __init__(self, settled: Callable[[Sequence[Item]], None], *, acknowledge: bool) -> None:
         self.succeeded = 0
@@ -130,10 +131,8 @@ class Settler:
                 self.failed += 1
 
     def _ack(self, worker_id: int, batch: list[Item]) -> None:
-        try:
+        with suppress(RedisUnavailable):  # the self-audit forgets what is left when Redis is back
             redis.ack(worker_id, [outcome.task_id for _, outcome in batch])
-        except RedisUnavailable:
-            pass  # the self-audit forgets what is left in flight when Redis is back
 
 
 def _report(items: list[Item]) -> None:

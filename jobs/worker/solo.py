@@ -13,7 +13,7 @@ from jobs.worker.records import Active, Why
 
 
 class Solo:
-    """`cancel` may be called from another thread: asynchronous handlers get CancelledError, others see their context."""
+    """`cancel` comes from another thread: asynchronous handlers get CancelledError, others see their context."""
 
     def __init__(self, rec: Active) -> None:
         self._rec = rec
@@ -29,14 +29,12 @@ class Solo:
             result = execution.call(rec)
             if result is not None and execution.is_awaitable(result):
                 result = asyncio.run(self._await(result))
-            ending: Ending | None = Returned(result=result)
+            ending: Ending = Returned(result=result)
         except BaseException as error:
             ending = execution.raised(error)
         finally:
             close_old_connections()
-        ending = execution.final(rec, ending)
-        assert ending is not None
-        return execution.verdict(rec, ending)
+        return execution.verdict(rec, execution.final(rec, ending) or ending)
 
     def cancel(self, why: Why = Why.CANCEL) -> None:
         self._rec.why = why

@@ -75,7 +75,7 @@ class Watchdog:
 
 
 class LoopWatch:
-    """A handler that blocks the loop is named after 1 s, interrupted when its own time is over, convicted after 60 s."""
+    """A handler that blocks the loop is named after 1 s, interrupted after its own time, convicted after 60 s."""
 
     def __init__(self, lane: AsyncLane, convict: Callable[[Active], None]) -> None:
         self.blocked = False
@@ -87,7 +87,8 @@ class LoopWatch:
 
     def step(self, running: Sequence[Active]) -> None:
         now_s = time.monotonic()
-        if not running or now_s - self._looked_s < _LOOK_S:
+        idle = not running and not self.blocked
+        if idle or now_s - self._looked_s < _LOOK_S:
             return
         self._looked_s = now_s
         late_s = self._guard.late_s()

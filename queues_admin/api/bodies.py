@@ -129,7 +129,15 @@ class KeyNew(Body, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
-_NOT_FOR_SCHEDULES = {"type", "payload", "task_id", "idempotency_key", "process_at", "deadline", "trace_id"}
+_NOT_FOR_SCHEDULES = {
+    "type",
+    "payload",
+    "task_id",
+    "idempotency_key",
+    "process_at",
+    "deadline",
+    "trace_id",
+}
 SCHEDULE_FIELDS = ("name", "cron", "timezone", "type", "payload", "missed", "enabled")
 SCHEDULE_OPTIONS = tuple(
     field for field in msgspec.structs.fields(TaskRequest) if field.name not in _NOT_FOR_SCHEDULES

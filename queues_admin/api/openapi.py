@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.utils.text import slugify
 from drf_spectacular.generators import SchemaGenerator
 
 from queues_admin.api import errors
@@ -55,9 +54,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 def operation(spec: "Endpoint", view: Callable[..., Any]) -> dict[str, Any]:
     """One operation object; types are collected for the components."""
     noun, _, verb = view.__qualname__.rpartition(".")
+    tag = view.__module__.rpartition(".")[2]
     found: dict[str, Any] = {
-        "operationId": f"{slugify(noun)}_{verb}",
-        "tags": [view.__module__.rpartition(".")[2]],
+        "operationId": f"{tag}_{noun.lower()}_{verb}",
+        "tags": [tag],
         "summary": spec.summary,
         "description": f"Needs scope `{spec.scope}`.",
         "parameters": [*_path_parameters(view), *_query_parameters(spec)],

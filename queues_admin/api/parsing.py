@@ -64,9 +64,15 @@ def query(request: HttpRequest, shape: Any, *, prefix: str | None = None) -> Any
             raise Malformed("Unknown parameter `payload`", field="payload")
         given["payload"] = gathered
     try:
-        return msgspec.convert(given, shape, strict=False)
+        found = msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as error:
         raise fault(str(error)) from error
+    for name, text in given.items():
+        if (
+            getattr(found, name) is None
+        ):  # msgspec reads the text `null` as None: not a missing filter
+            raise Invalid(f"`{name}` cannot be {text}", field=name)
+    return found
 
 
 def fault(text: str) -> TaskCenterError:

@@ -139,7 +139,9 @@ def _given(body: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """(fields of the schedule, options of its submits), both only as far as they were given."""
     given: dict[str, Any] = msgspec.to_builtins(body)
     fields = {name: given[name] for name in SCHEDULE_FIELDS if name in given}
-    options = {option.name: given[option.name] for option in SCHEDULE_OPTIONS if option.name in given}
+    options = {
+        option.name: given[option.name] for option in SCHEDULE_OPTIONS if option.name in given
+    }
     return fields, options
 
 

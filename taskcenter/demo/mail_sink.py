@@ -39,7 +39,8 @@ class Sink:
         folder.mkdir(parents=True, exist_ok=True)
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name for it
-        self, _server: Any, _session: Any, envelope: Envelope) -> str:
+        self, _server: Any, _session: Any, envelope: Envelope
+    ) -> str:
         content = envelope.content or b""
         store(self._folder, content.encode() if isinstance(content, str) else content)
         return "250 Message accepted for delivery"

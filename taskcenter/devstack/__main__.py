@@ -4,7 +4,6 @@
 """
 
 import os
-import shlex
 import sys
 from typing import NoReturn
 
@@ -50,15 +49,10 @@ def _run(stack: Stack) -> int:
 
 def _manage(options: Options, arguments: list[str]) -> NoReturn:
     """Become `manage.py <arguments>` on the databases of the running stack. Raises StartFailed."""
-    try:
-        lines = shlex.split((options.data / "demo.env").read_text())
-    except FileNotFoundError:
-        raise StartFailed(f"no `make run` has run on {options.data} yet") from None
-    values = dict(line.split("=", 1) for line in lines)
-    env = options_of.child_environment(options, values["DATABASE_URL"], values["REDIS_URL"])
+    os.environ.update(options_of.recall(options))
     os.chdir(options_of.ROOT)
     argv = [sys.executable, "manage.py", *arguments]
-    os.execve(sys.executable, argv, env)  # noqa: S606 - signals are to reach the command itself
+    os.execv(sys.executable, argv)  # noqa: S606 - signals are to reach the command itself
 
 
 def _say(line: str) -> None:

@@ -1,14 +1,16 @@
 """What `make run` was asked for, and the lock that keeps two of them off the same data."""
 
 import fcntl
+import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from taskcenter import env
+from taskcenter.devstack import ports
 from taskcenter.devstack.postgres import write_private
 from taskcenter.devstack.process import StartFailed
 
@@ -51,6 +53,17 @@ def read() -> Options:
     )
 
 
+def _demo(given: Mapping[str, str]) -> dict[str, str]:
+    """Ports for the demo's own servers, and mail to its sink unless a mail server is given."""
+    chosen = {name: ports.free_port() for name in ("SMTP", "CALLBACK", "REPLICATE")}
+    found = {f"TASKCENTER_DEMO_{name}_PORT": str(port) for name, port in chosen.items()}
+    found["TASKCENTER_DEMO"] = "true"
+    if not given.get("EMAIL_HOST"):
+        smtp = given.get("TASKCENTER_DEMO_SMTP_PORT") or str(chosen["SMTP"])
+        found |= {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": smtp, "EMAIL_USE_TLS": "false"}
+    return found
+
+
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
     """Hold the data folder for ourselves; the kernel lets go of it however we end."""
@@ -85,6 +98,7 @@ def child_environment(options: Options, database_url: str, redis_url: str) -> di
         "TASKCENTER_DIAGNOSTICS": "true",
         "TASKCENTER_ALLOW_PRIVATE": "1",
         "TASKCENTER_LOG_FORMAT": "console",
+        **(_demo(kept) if options.demo else {}),
         **kept,
         **key,
         "TASKCENTER_DATA_DIR": str(options.data),
@@ -95,3 +109,18 @@ def child_environment(options: Options, database_url: str, redis_url: str) -> di
         "DJANGO_SETTINGS_MODULE": "taskcenter.settings",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def remember(options: Options, env: Mapping[str, str]) -> None:
+    """Keep what the stack's processes have and this shell has not, for commands started beside them."""
+    own = {name: value for name, value in env.items() if os.environ.get(name) != value}
+    write_private(options.data / "stack.json", json.dumps(own))
+
+
+def recall(options: Options) -> dict[str, str]:
+    """What `remember` kept. Raises StartFailed when there was no `make run`."""
+    try:
+        found = json.loads((options.data / "stack.json").read_text())
+    except FileNotFoundError:
+        raise StartFailed(f"no `make run` has run on {options.data} yet") from None
+    return {str(name): str(value) for name, value in found.items()}

@@ -5,6 +5,7 @@ import secrets
 import signal
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -28,6 +29,7 @@ _SETTINGS = {
     "timezone": "UTC",
 }
 _UNSAFE = {"fsync": "off", "full_page_writes": "off"}  # survives kill -9, not a power cut
+_ORPHANS = "Terminate any old server processes"
 
 
 @dataclass(kw_only=True)
@@ -63,6 +65,18 @@ class Postgres:
         """Create the cluster if there is none, start, and create our database. Raises StartFailed."""
         if not (self._data / "PG_VERSION").exists():
             self._initdb()
+        deadline_s = time.monotonic() + 20
+        while True:
+            try:
+                self._launch()
+                return
+            except StartFailed as error:
+                # After a kill -9 the orphaned backends hold the shared memory for a moment longer.
+                if _ORPHANS not in str(error) or time.monotonic() > deadline_s:
+                    raise
+            time.sleep(0.1)
+
+    def _launch(self) -> None:
         self.child.start()
         try:
             self.child.wait_until(self.answers, 60)

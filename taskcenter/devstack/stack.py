@@ -42,6 +42,7 @@ class Stack:
         database_url = options.database_url or self._start_postgres()
         redis_url = options.redis_url or self._start_redis()
         self._env = options_of.child_environment(options, database_url, redis_url)
+        options_of.remember(options, self._env)
         self._prepare()
         self._start_web()
         self._start_workers()

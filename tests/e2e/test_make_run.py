@@ -31,13 +31,17 @@ def data() -> Iterator[Path]:
 @contextmanager
 def _stack(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     port = ports.free_port()
-    kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
     output = data / "output"
     with output.open("w") as stdout:
         process = subprocess.Popen(
             [sys.executable, "-m", "taskcenter.devstack", "run"],
             cwd=ROOT,
-            env={**kept, "TASKCENTER_DATA_DIR": str(data), "PORT": str(port), "DEMO": "0"},
+            env={
+                **_environment(),
+                "TASKCENTER_DATA_DIR": str(data),
+                "PORT": str(port),
+                "DEMO": "0",
+            },
             stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
@@ -60,6 +64,10 @@ def _stack(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
 
 
 def _children(pid: int) -> list[int]:
@@ -93,6 +101,9 @@ def test_everything_starts_works_stops_cleanly_and_keeps_its_data(data: Path) ->
         commands = [Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in children]
         assert any("manage.py rqworker" in command for command in commands)
         assert any("manage.py rqscheduler" in command for command in commands)
+        beside = [sys.executable, "-m", "taskcenter.devstack", "manage", "migrate", "--check"]
+        data_dir = {"TASKCENTER_DATA_DIR": str(data)}
+        subprocess.run(beside, cwd=ROOT, env={**_environment(), **data_dir}, check=True, timeout=60)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in children)

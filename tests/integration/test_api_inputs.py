@@ -98,6 +98,7 @@ def test_a_bad_body_does_not_use_up_its_idempotency_key(caller: ApiClient) -> No
         ("status=gone", 422),
         ("queue=gone", 422),
         ("user_id=abc", 422),
+        ("user_id=null", 422),
         ("user_id=99999999999999999999", 200),
         ("created_after=yesterday", 422),
         ("created_after=2020-01-01T00:00:00", 422),

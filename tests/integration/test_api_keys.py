@@ -196,3 +196,35 @@ def test_an_unexpected_error_shows_nothing_of_its_inside(
     response = admin.post("/queues/low/pause")
     assert error(response, 500)["code"] == "internal"
     assert b"secret" not in response.content
+
+
+@pytest.mark.req("T-01")
+def test_another_tenants_key_finds_nothing_by_any_id(admin: ApiClient) -> None:
+    task_id = data(admin.post("/tasks", {**NOOP, "process_in": 60}), 201)["task_id"]
+    data(admin.post("/accounts/7", {"grant": 5}))
+    every = {"name": "s", "cron": "@daily", "type": "debug:noop"}
+    schedule_id = data(admin.post("/schedules", every), 201)["id"]
+    key_id = data(admin.get("/keys"))["items"][0]["key_id"]
+    values = {"task_id": task_id, "user_id": "7", "schedule_id": str(schedule_id), "key_id": key_id}
+    stranger = ApiClient(
+        key=keys.create(name="s", scopes=["admin"], tenant_id=2).key, client=admin.client
+    )
+    tried = 0
+    for pattern in urls.urlpatterns:
+        [name] = list(pattern.pattern.converters) or [""]
+        if name not in values or not hasattr(pattern.callback, "cls"):
+            continue
+        path = "/" + str(pattern.pattern).replace(f"<str:{name}>", values[name])
+        for method in ("GET", "PATCH", "POST", "DELETE"):
+            if hasattr(pattern.callback.cls, method.lower()) and (method, name) != (
+                "POST",
+                "user_id",
+            ):
+                assert stranger.call(method, path, {}).status_code == 404, (method, path)
+                tried += 1
+    assert tried >= 14
+    for path in ("/queue/tasks/cancel", "/queue/tasks/retry", "/queue/tasks/archive"):
+        error(stranger.post(path, {"task_id": task_id}), 404)
+    for path in ("/tasks", "/accounts", "/schedules"):
+        assert data(stranger.get(path))["items"] == []
+    assert data(admin.get(f"/tasks/{task_id}"))["state"] == "scheduled"

@@ -18,6 +18,8 @@ from jobs.models import ShardCount, TaskInfo
 from jobs.operations import credits, tickets
 from jobs.operations.tasks import submit
 from tests.support.engine import Hand, row, succeeded
+from tests.support.processes import Processes
+from tests.support.wait import eventually
 
 TASK_ID = "task_01TESTTESTTESTTESTTESTTEST"
 
@@ -216,3 +218,17 @@ def test_every_built_in_type_is_registered() -> None:
         "debug:noop",
     ):
         assert handler(name).name == name
+
+
+@pytest.mark.req("X-02", "X-09")
+def test_diagnostics_end_as_they_should_on_a_real_worker(processes: Processes) -> None:
+    tickets.forget()
+    well = [
+        submit("debug:sleep", {"seconds": 0.01, "lane": lane})
+        for lane in ("async", "thread", "process")
+    ]
+    well += [submit("debug:echo", {"a": [1]}), submit("debug:fanout", {"shards": 5})]
+    badly = submit("debug:fail", {"times": 9}, max_retries=0)
+    processes.manage("rqworker")
+    eventually(lambda: all(row(made.id, "status") == 4 for made in well), timeout_s=30)
+    eventually(lambda: row(badly.id, "state", "status") == (5, 5))

@@ -55,6 +55,17 @@ def test_rows_survive_a_crash_of_postgres(own: Servers) -> None:
 
 
 @pytest.mark.req("D-01")
+def test_postgres_comes_back_after_kill_9_with_clients_still_connected(own: Servers) -> None:
+    clients = [psycopg.connect(own.database_url) for _ in range(5)]
+    own.postgres.kill()
+    own.postgres.start()
+    with psycopg.connect(own.database_url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.req("D-01")
 def test_redis_keeps_its_keys_over_a_restart_and_refuses_to_evict(own: Servers) -> None:
     client = redis.Redis.from_url(own.redis_url, decode_responses=True)
     client.set("kept", "1")

@@ -22,10 +22,12 @@ log = structlog.get_logger("schedules")
 
 class Command(BaseCommand):
     help = "Runs a scheduler for periodic tasks."
-    requires_system_checks: list[str] = []  # noqa: RUF012 - a scheduler serves no URLs
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--interval", "-i", type=float, default=1.0, help="seconds between looks")
+        parser.add_argument(
+            "--interval", "-i", type=float, default=1.0, help="seconds between looks"
+        )
         parser.add_argument("--pid", default=None, help="file to write the process id into")
         parser.add_argument("--queue", default="default", help="accepted for django-rq's sake")
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -25,6 +26,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     status: str
     alias: str = ""
     user: str = ""
+    action: str = ""
     channel: str = ""
     quota: str = ""
     fail_reason: str = ""
@@ -47,6 +49,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     payload_texts: list[str] = []
     payload_json: list[str] = []
     protocols: dict[str, str] = {}
+    poll_paths: dict[str, dict[str, str]] = {}
 
     def status(self, word: str) -> Status | None:
         """The status behind a trimmed upper-case word; None when the mapping does not know it."""
@@ -61,6 +64,13 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def names(self) -> list[str]:
         """All platforms of this mapping, sorted."""
         return sorted(set(self.platforms.values()))
+
+    def urls(self, platform: str, action: str, external_id: str | None) -> dict[str, str]:
+        """The addresses that the platform's adapter is to use for this job; mostly it knows them itself."""
+        template = self.poll_paths.get(platform, {}).get(action)
+        if template is None or external_id is None:
+            return {}
+        return {"get": template.replace("{id}", quote(external_id, safe=""))}
 
     def wanted(self) -> dict[str, int]:
         """Every column to read but the id, with the number of bytes (or characters) that are read of it."""
@@ -78,7 +88,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def load(name: str = "newapi") -> Mapping:
     """The mapping called `newapi`, or the one in the TOML file `name`. Raises Misconfigured."""
-    path = Path(name) if name.endswith(".toml") else Path(__file__).with_name(f"{name}.toml")
+    path = Path(name) if name.endswith(".toml") else Path(__file__).parent / f"{name}.toml"
     try:
         mapping = msgspec.toml.decode(path.read_bytes(), type=Mapping)
     except FileNotFoundError as error:
@@ -106,6 +116,12 @@ def _check(mapping: Mapping, file: str) -> None:
     for word, platform in mapping.platforms.items():
         if word != word.strip().lower() or not _NAME.fullmatch(platform):
             raise Misconfigured(f"{file}: platforms.{word}: a lower-case word = a name")
+    for platform, paths in mapping.poll_paths.items():
+        for action, path in paths.items():
+            if not path.startswith("/") or action != action.strip().lower():
+                raise Misconfigured(
+                    f"{file}: poll_paths.{platform}: a lower-case action = a path with {{id}}"
+                )
     for platform, protocol in mapping.protocols.items():
         if protocol not in PROTOCOLS:
             raise Misconfigured(f"{file}: protocols.{platform}", allowed=sorted(PROTOCOLS))

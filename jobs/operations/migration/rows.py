@@ -66,6 +66,7 @@ class NewTask:
     polled_at: datetime
     spread: float
     payload_json: str
+    urls_json: str
     action: Action
     reason: str
     error: str | None
@@ -172,10 +173,17 @@ class Reader:
             polled_at=at["updated_at"],
             spread=int.from_bytes(hashed[16:20], "big") / 2**32,
             payload_json=self._payload(key, row, notes),
+            urls_json=self._urls(row, fate.platform, external),
             error=self._error(row, reason, notes) if failed else None,
             action=Action.FAIL_REFUND if failed else Action.ENQUEUE,
             reason="; ".join([reason, *notes]),
         )
+
+    def _urls(self, row: Row, platform: str, external: str | None) -> str:
+        action = clean.text(row.get(self._map.columns.action), "action", SHORT_BYTES, Notes()) or ""
+        return msgspec.json.encode(
+            self._map.urls(platform, action.strip().lower(), external)
+        ).decode()
 
     def _times(
         self, row: Row, created_s: float | None, notes: Notes

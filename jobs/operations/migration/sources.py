@@ -142,6 +142,10 @@ def _postgres(_: SplitResult, url: str) -> tuple[Any, Dialect]:
         application_name="migrate",
     )
     connection.execute("SET default_transaction_read_only = on")
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        connection.execute(
+            "SET client_encoding = 'SQL_ASCII'"
+        )  # any bytes: the server must not check
     connection.adapters.register_loader("text", _Bytes)
     capped = "left({c}::text, {n})"
     return connection, Dialect(quote='"', mark="%s", capped=capped, errors=(psycopg.Error,))

@@ -135,6 +135,7 @@ def _params(tasks: Sequence[NewTask], known: dict[str, Platform]) -> dict[str, A
         "submitted": [t.submitted_at for t in tasks],
         "polled": [t.polled_at for t in tasks],
         "payloads": [t.payload_json for t in tasks],
+        "urls": [t.urls_json for t in tasks],
         "errors": [t.error for t in tasks],
         "queue_id": catalog.queues().get(_QUEUE).id,
         "timeout_ms": round(float(settings.TASKCENTER["RUN_TIMEOUT_S"]) * 1000),

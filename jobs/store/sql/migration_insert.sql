@@ -6,10 +6,10 @@ WITH c AS MATERIALIZED (SELECT clock_timestamp() AS now), n AS MATERIALIZED (
     %(delays_s)s::float8[], %(accounts)s::bigint[], %(credits)s::bigint[], %(users)s::bigint[], %(platforms)s::text[],
     %(platform_ids)s::bigint[], %(time_limits_s)s::int[], %(externals)s::text[], %(raw_statuses)s::text[],
     %(created)s::timestamptz[], %(started)s::timestamptz[], %(submitted)s::timestamptz[], %(polled)s::timestamptz[],
-    %(payloads)s::text[], %(errors)s::text[]) WITH ORDINALITY
+    %(payloads)s::text[], %(urls)s::text[], %(errors)s::text[]) WITH ORDINALITY
     AS x(key, id, action, reason, refund, alias, status, progress, delay_s, account_id, credits, user_id, platform,
       platform_id, time_limit_s, external_id, raw_status, created_at, started_at, submitted_at, polled_at, payload,
-      error, nr)
+      urls, error, nr)
 ), b AS (
   INSERT INTO migrated_row (key, task_id, action, reason, refund, alias, migrated_at)
   SELECT key, id, action, reason, refund, alias, now FROM n ORDER BY key
@@ -32,7 +32,7 @@ WITH c AS MATERIALIZED (SELECT clock_timestamp() AS now), n AS MATERIALIZED (
   INSERT INTO platform_task (task_id, platform_id, external_id, raw_status, polls, unknowns, contact_errors,
     submit_started_at, submitted_at, polled_at, expires_at, urls)
   SELECT id, platform_id, external_id, raw_status, 0, 0, 0, submitted_at, submitted_at, polled_at,
-    submitted_at + time_limit_s * interval '1 second', '{}'
+    submitted_at + time_limit_s * interval '1 second', urls::jsonb
   FROM w
 ), e AS (
   INSERT INTO credit_entry (account_id, kind, amount, task_id, cycle, reason, actor)

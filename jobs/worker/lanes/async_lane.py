@@ -63,11 +63,10 @@ class AsyncLane:
             result = execution.call(rec)
             if result is not None and execution.is_awaitable(result):
                 result = await result
-            ending: Ending | None = Returned(result=result)
+            came: Ending = Returned(result=result)
         except BaseException as error:
-            ending = execution.raised(error)
-        if rec.why is not None:
-            ending = execution.final(rec, ending)
+            came = execution.raised(error)
+        ending = came if rec.why is None else execution.final(rec, came)
         rec.handle = None
         finished = self._finished
         finished.append((rec, ending))

@@ -1,4 +1,4 @@
-"""The process lane: each run in a child that can be killed with its whole group. Settled only after the child's death."""
+"""The process lane: each run in a child that can be killed with its group; settled after its death."""
 
 import os
 import queue
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -46,10 +47,8 @@ class Kid:
     def kill(self) -> None:
         """Kill the child's whole group: what it started must not outlive it."""
         self.killed = True
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def bury(self) -> str:
         """Wait for the death; returns how it came."""
@@ -88,10 +87,8 @@ class ProcessLane:
     def ask(self, rec: Active) -> None:
         kid = rec.handle
         if kid is not None:
-            try:
+            with suppress(OSError):  # then it is dying already: its driver sees that
                 kid.frames.send({"cancel": True})
-            except OSError:
-                pass  # it is dying already: its driver sees that
 
     def kill(self, rec: Active) -> None:
         """The driver sees the closed pipe, waits for the death and ends the run by `rec.why`."""

@@ -3,7 +3,7 @@
 import contextvars
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 from django.db import close_old_connections
@@ -11,12 +11,10 @@ from django.db import close_old_connections
 from jobs.domain import ids
 from jobs.lifecycle.settlement import Ending, Returned
 from jobs.worker import execution
+from jobs.worker.lanes.async_lane import Begun, Ended
 from jobs.worker.records import Active
 
 log = structlog.get_logger("worker")
-
-Ended = Callable[[Sequence[tuple[Active, Ending | None]]], bool]
-Begun = Callable[[Sequence[Active]], None]
 
 
 class ThreadLane:

@@ -1,0 +1,58 @@
+"""How a worker enters the books, and what it says of itself there."""
+
+import os
+import random
+import socket
+import time
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import structlog
+from django.conf import settings
+
+from jobs.operations import workers
+from jobs.worker import db
+from jobs.worker.heartbeat import stats
+
+if TYPE_CHECKING:
+    from jobs.worker.engine import Engine
+
+log = structlog.get_logger("worker")
+
+
+def be_born(engine: "Engine", *, check: bool) -> int:
+    """A fresh worker id; waits for the database. Raises UnknownQueue (`check`)."""
+    tries = 0
+    while True:
+        try:
+            if check:
+                engine.served.check()
+            return workers.register(engine.options.name, {**_facts(engine), **stats(engine)})
+        except db.DOWN as error:
+            log.warning("waiting for the database", error=str(error).strip())
+            db.reset()
+            tries += 1
+            time.sleep(min(5.0, 0.2 * 2 ** min(tries, 6)) * random.uniform(0.5, 1.0))
+
+
+def settings_in_force(engine: "Engine") -> dict[str, object]:
+    """For the line that says the worker is up; nothing secret in it."""
+    return {
+        "worker": engine.options.name,
+        "worker_id": engine.worker_id,
+        "queues": [row.name for row in engine.served.rows()],
+        "concurrency": engine.slots.concurrency,
+        "redis": engine.uses_redis,
+        "update_task": settings.UPDATE_TASK,
+        "poll_interval_s": settings.TASK_POLL_INTERVAL,
+        "stop_grace_s": engine.grace_s,
+    }
+
+
+def _facts(engine: "Engine") -> dict[str, object]:
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "version": version("rq"),
+        "strict": engine.options.strict,
+    }

@@ -100,6 +100,10 @@ async def _platform(
     settings: PlatformSettings, group: list[tuple[Run, PlatformFactsRow]], report: Report
 ) -> None:
     """Past its time limit a task has its last poll even through an open breaker; all others ask the breaker."""
+    if not settings.enabled:
+        for run, facts in group:
+            report(steps.disabled(run, facts, settings))
+        return
     name = settings.config.name
     last = [(run, facts) for run, facts in group if facts.left_s <= 0]
     asking = [(run, facts) for run, facts in group if facts.left_s > 0]

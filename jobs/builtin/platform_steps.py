@@ -14,6 +14,8 @@ from jobs.operations.platforms import PlatformFactsRow, PlatformSettings
 from jobs.operations.runs import Run
 from jobs.platforms import base
 
+_DISABLED_S = 300.0
+
 
 def reference(run: Run, facts: PlatformFactsRow) -> str:
     """Our idempotency key over there: the same for every try of one charged run-through."""
@@ -107,6 +109,20 @@ def postponed(
         profile=contract().profile(settings.profile),
         jitter=random.random(),
         left_s=facts.left_s,
+        polls_in_status=facts.polls,
+        unknowns=facts.unknowns,
+        contact_errors=facts.contact_errors,
+    )
+    return polling.settle(_facts(run), decision, platform=_unchanged(facts, decision))
+
+
+def disabled(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) -> Outcome:
+    """Its platform is switched off: it waits and is not failed for it, not even past its time limit."""
+    decision = polling.postponed(
+        Status(run.status),
+        wait_s=_DISABLED_S,
+        profile=contract().profile(settings.profile),
+        jitter=random.random(),
         polls_in_status=facts.polls,
         unknowns=facts.unknowns,
         contact_errors=facts.contact_errors,

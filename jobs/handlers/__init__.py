@@ -1,6 +1,7 @@
 """How work is declared: `@task` registers a typed function under a name."""
 
 from jobs.handlers.context import Context
+from jobs.handlers.failure import Failure
 from jobs.handlers.registry import Aggregate, Handler, task
 
-__all__ = ["Aggregate", "Context", "Handler", "task"]
+__all__ = ["Aggregate", "Context", "Failure", "Handler", "task"]

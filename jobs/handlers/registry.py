@@ -10,6 +10,7 @@ import msgspec
 
 from jobs.domain.errors import Invalid, Misconfigured, UnknownType
 from jobs.domain.states import Lane
+from jobs.handlers.failure import Hook
 from jobs.lifecycle.policy import RetryPolicy
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -35,6 +36,7 @@ class Handler:
     """One registered type. `shards` turns a payload into the payloads of `shard_type` tasks at submit.
 
     `lane_from` lets a payload choose its lane; the function must then suit each lane that it may name.
+    `on_failure` is called after each failed run is settled, `on_exhausted` when the task went to the dead letters.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Handler:
     shard_type: str | None = None
     lane_from: Callable[[Any], Lane] | None = None
     aggregate: Aggregate | None = None
+    on_failure: Hook | None = None
+    on_exhausted: Hook | None = None
 
     def lane_of(self, parsed: Any) -> Lane:
         """The lane for one parsed payload."""
@@ -92,12 +96,15 @@ def task(
     shard_type: str | None = None,
     lane_from: Callable[[Any], Lane] | None = None,
     aggregate: Aggregate | None = None,
+    on_failure: Hook | None = None,
+    on_exhausted: Hook | None = None,
 ) -> Callable[[_F], _F]:
     """Register a function as the handler of task type `name`.
 
     The first parameter's annotation is the payload's type (a msgspec Struct, a dataclass, dict …), a second
     parameter receives the Context. `async def` runs on the event loop, a plain function on a thread,
     `isolated=True` in a child process that can be killed. Raises Misconfigured for a name taken twice.
+    `on_failure` and `on_exhausted` are called as `hook(payload, failure, error)`, see `jobs.handlers.failure`.
     """
 
     def register(function: _F) -> _F:
@@ -119,6 +126,8 @@ def task(
             shard_type=shard_type,
             lane_from=lane_from,
             aggregate=aggregate,
+            on_failure=on_failure,
+            on_exhausted=on_exhausted,
         )
         return function
 

@@ -17,6 +17,8 @@ from jobs.store import catalog, postgres
 log = structlog.get_logger("duties")
 
 NAMES = ("dispatch", "rescue", "refill", "fold", "deadlines", "prune", "look", "groups")
+# What a process that runs no tasks may take over: rescue needs an observer that was on time for a whole lease.
+SWEEPS = ("fold", "deadlines", "prune", "groups", "look")
 EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 DISPATCH_BATCH = 200
 PRUNE_BATCH = 500

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from django.db import transaction
 
+from jobs.contract.reader import contract
 from jobs.domain.errors import Conflict, Invalid, UnknownPlatform
 from jobs.domain.outcomes import Outcome
 from jobs.models import Platform
@@ -62,9 +63,23 @@ def change(spec: PlatformSpec) -> Platform:
         platform = Platform.objects.select_for_update().filter(name=spec.name).first()
         if platform is None:
             raise UnknownPlatform(f"There is no platform {spec.name!r}", platform=spec.name)
+        was_enabled = platform.enabled
         _apply(platform, spec)
         platform.save()
+        if platform.enabled and not was_enabled:
+            _poll_soon(platform)
     return platform
+
+
+def _poll_soon(platform: Platform) -> None:
+    """Tasks that waited for their platform come within one interval, spread over it; the rest at their own time."""
+    postgres.query(
+        "WITH l AS MATERIALIZED (SELECT t.id FROM platform_task p JOIN task t ON t.id = p.task_id"
+        " WHERE p.platform_id = %s AND t.state = 3 LIMIT 20000 FOR NO KEY UPDATE OF t SKIP LOCKED)"
+        " UPDATE task t SET run_at = clock_timestamp() + random() * %s * interval '1 second'"
+        " FROM l WHERE t.id = l.id RETURNING 1",
+        [platform.pk, contract().profile(platform.profile).max_s],
+    )
 
 
 @dataclass(frozen=True, slots=True)

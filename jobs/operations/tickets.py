@@ -4,6 +4,7 @@ A row's `ticket` column holds the epoch under which its ticket is out, 0 for non
 epoch raises it, which invalidates every row's ticket at once; `refill` is the one way back (engine rules 1 and 2).
 """
 
+import re
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ log = structlog.get_logger("tickets")
 _CLOSED_S = 0.5
 _DOWN_S = 1.0
 _NEVER = 0.0
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class _View:
@@ -151,6 +153,13 @@ def look(suspects: set[str]) -> set[str]:
             push(again)
         missing.update(ticket.id for ticket in lost if ticket.id not in suspects)
     return missing
+
+
+def lost(ids: Iterable[str]) -> None:
+    """These tickets went down with their worker: rows that still wait for them are given new ones by `refill`."""
+    known = sorted(id_ for id_ in ids if _UUID.fullmatch(id_))
+    if known:
+        postgres.execute("task_unticket", {"ids": known})
 
 
 def tickets_of(rows: Iterable[tuple[str, int, int]]) -> list[Ticket]:

@@ -62,11 +62,19 @@ def bury_silent(lease_s: float) -> list[int]:
     rows = postgres.fetch("worker_bury", {"lease_s": lease_s})
     for worker_id, name in rows:
         log.warning("worker lost", worker=name, worker_id=worker_id)
-        try:
-            redis.bury(worker_id)
-        except RedisUnavailable as error:
-            log.info("dead worker's keys left to expire", worker_id=worker_id, error=str(error))
+        bury(worker_id)
     return [row[0] for row in rows]
+
+
+def bury(worker_id: int) -> None:
+    """Remove a dead worker's keys; what it had fetched without claiming gets new tickets at the next refill."""
+    try:
+        held = redis.held([worker_id])[worker_id]
+        redis.bury(worker_id)
+    except RedisUnavailable as error:
+        log.info("dead worker's keys left behind", worker_id=worker_id, error=str(error))
+    else:
+        tickets.lost(held)
 
 
 def rescue() -> int:

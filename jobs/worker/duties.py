@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -36,8 +36,10 @@ class Duty:
 class Leases:
     """The duties this process holds, renewed every 2 s; shared by the two threads below."""
 
-    def __init__(self, holder: str) -> None:
+    def __init__(self, holder: str, names: Sequence[str] = duties.NAMES) -> None:
+        """Only `names` are taken: a lease on a duty that its holder does not do would leave it undone."""
         self._holder = holder
+        self._names = names
         self._held: set[str] = set()
         self._take_at_s = 0.0
         self._until_s = 0.0
@@ -48,7 +50,7 @@ class Leases:
             now_s = time.monotonic()
             if now_s >= self._take_at_s:
                 self._take_at_s = now_s + _TAKE_S
-                self._held = duties.take(self._holder, lease_s=_LEASE_S)
+                self._held = duties.take(self._holder, self._names, lease_s=_LEASE_S)
                 self._until_s = now_s + _LEASE_S
             return self._held if now_s < self._until_s else set()
 

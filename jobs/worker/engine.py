@@ -17,21 +17,15 @@ from jobs.domain.errors import RedisUnavailable
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
 from jobs.lifecycle.settlement import Ending, TimedOutAfter
-from jobs.operations import runs, tickets
 from jobs.store import catalog, keys, redis
-from jobs.worker import birth, db, duties, execution
+from jobs.worker import birth, db, duties, execution, handing_back
 from jobs.worker.heartbeat import Heartbeat
-from jobs.worker.lanes import LaneRunner
-from jobs.worker.lanes.async_lane import AsyncLane
-from jobs.worker.lanes.platform_lane import PlatformLane
-from jobs.worker.lanes.process_lane import ProcessLane
-from jobs.worker.lanes.thread_lane import ThreadLane
+from jobs.worker.making import make_lanes
 from jobs.worker.pipeline import Feeder
 from jobs.worker.records import Active, Why
 from jobs.worker.served import Served
 from jobs.worker.settler import Settler
 from jobs.worker.signals import Ears
-from jobs.worker.slots import Slots
 from jobs.worker.threads import Threads
 from jobs.worker.watchdog import LoopWatch, Watchdog
 
@@ -83,35 +77,12 @@ class Engine:
         self.heartbeat = Heartbeat(self)
         self.feeder = Feeder(self)
         self.leases = duties.Leases(options.name)
-        self._make_lanes()
+        self.slots, self.lanes = make_lanes(self, options.concurrency)
+        self.loop_watch = LoopWatch(self.lanes.loop, self._convict)
         self.ears = Ears(self._channels, self._hear)
         self.threads = Threads()
         self._more_channels: Callable[[], list[str]] = list
         self._hear_more: Callable[[str], None] = lambda _data: None
-
-    def _make_lanes(self) -> None:
-        concurrency, own = self.options.concurrency, settings.TASKCENTER
-        processes = int(own["WORKER_PROCESSES"])
-        limits = {
-            Lane.ASYNC: concurrency,
-            Lane.THREAD: execution.thread_limit(concurrency),
-            Lane.PROCESS: processes,
-            Lane.PLATFORM: int(own["POLL_SLOTS"]),
-        }
-        self.slots = Slots(concurrency, limits)
-        begun = self.watchdog.watch
-        self._async = AsyncLane(self.ended, begun)
-        self._thread = ThreadLane(self.ended, begun)
-        self._process = ProcessLane(self.ended, self.settle, begun, processes)
-        platform = PlatformLane(self._async, self.ended, self.settle, begun)
-        self.lanes: dict[Lane, LaneRunner] = {
-            Lane.ASYNC: self._async,
-            Lane.THREAD: self._thread,
-            Lane.PROCESS: self._process,
-            Lane.PLATFORM: platform,
-        }
-        self.slots.starts = {lane: runner.start for lane, runner in self.lanes.items()}
-        self.loop_watch = LoopWatch(self._async, self._convict)
 
     # --- life --------------------------------------------------------------------------------------
 
@@ -149,8 +120,7 @@ class Engine:
             self.active.pop(rec.run.id, None)
         self.worker_id = birth.be_born(self, check=False)
         if self.uses_redis:
-            with suppress(RedisUnavailable):  # the look for lost tickets needs no keys
-                redis.bury(old_id)
+            workers.bury(old_id)
 
     def ask_to_stop(self) -> None:
         """First call: a graceful stop. Second: hand everything back at once."""
@@ -210,10 +180,10 @@ class Engine:
         self._woken.clear()
 
     def abandoned(self) -> int:
-        return self._thread.abandoned
+        return self.lanes.threads.abandoned
 
     def close_lanes(self) -> None:
-        for lane in self.lanes.values():
+        for lane in self.lanes.by_lane.values():
             lane.close()
 
     # --- runs --------------------------------------------------------------------------------------
@@ -224,7 +194,7 @@ class Engine:
             if rec.done:
                 return
             rec.why = rec.why or why
-        lane = self.lanes[rec.lane]
+        lane = self.lanes.by_lane[rec.lane]
         (lane.kill if hard else lane.ask)(rec)
 
     def ended(self, endings: Sequence[tuple[Active, Ending | None]]) -> None:
@@ -245,7 +215,7 @@ class Engine:
             if ending is not None:
                 items.append((rec, execution.verdict(rec, ending)))
             elif rec.why is Why.LOST:
-                self._forget(rec)
+                self.forget(rec)
         if items:
             self.settler.put(items)
         for lane, (count, seconds) in freed.items():
@@ -264,38 +234,13 @@ class Engine:
         """Claimed too far ahead: back to the front of the queue for others."""
         late = self.slots.overdue()
         if late:
-            self.hand_back(late, unstarted=True)
-
-    def hand_back_pairs(self, held: Sequence[tuple[str, int]], *, unstarted: bool) -> None:
-        """Return claimed (id, token) pairs to the head of their queues, rows first, tickets after."""
-        if not held:
-            return
-        stamp = tickets.stamp("")
-        rows = runs.hand_back(self.worker_id, held, unstarted=unstarted, epoch=stamp)
-        if self.uses_redis:
-            try:
-                redis.ack(self.worker_id, [task_id for task_id, _ in held])
-            except RedisUnavailable:
-                return
-            if stamp:
-                tickets.push(list(reversed(tickets.tickets_of(rows))), front=True)
-
-    def hand_back(self, records: Sequence[Active], *, unstarted: bool) -> None:
-        if not records:
-            return
-        self.hand_back_pairs([(rec.run.id, rec.run.token) for rec in records], unstarted=unstarted)
-        for rec in records:
-            rec.done = True
-            self._forget(rec)
-        log.info("handed back", count=len(records), started=not unstarted)
-
-    # --- inside ------------------------------------------------------------------------------------
+            handing_back.records(self, late, unstarted=True)
 
     def _settled(self, batch: Sequence[tuple[Active, Outcome]]) -> None:
         for rec, _ in batch:
-            self._forget(rec)
+            self.forget(rec)
 
-    def _forget(self, rec: Active) -> None:
+    def forget(self, rec: Active) -> None:
         if self.active.get(rec.run.id) is rec:
             del self.active[rec.run.id]
 
@@ -311,9 +256,10 @@ class Engine:
         ]
         self.loop_watch.step(running)
         budget = max(2, self.slots.concurrency // 10)
-        if self._thread.abandoned > budget and not self.stopping:
+        if self.lanes.threads.abandoned > budget and not self.stopping:
             log.error(
-                "too many abandoned threads; this worker restarts", abandoned=self._thread.abandoned
+                "too many abandoned threads; this worker restarts",
+                abandoned=self.lanes.threads.abandoned,
             )
             self._give_up()
 

@@ -12,7 +12,7 @@ from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
 from jobs.operations import runs, tickets, workers
 from jobs.store import redis
-from jobs.worker import db
+from jobs.worker import db, handing_back
 from jobs.worker.records import Why
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Heartbeat:
         self._unknown_rows = unknown
         if again:
             log.warning("rows nobody runs handed back", count=len(again))
-            engine.hand_back_pairs(again, unstarted=False)
+            handing_back.pairs(engine, again, unstarted=False)
         for rec in list(active.values()):
             mine = held.get(rec.run.id) == rec.run.token
             if not mine and not rec.done and rec.claimed_s < asked_s - _FRESH_S:

@@ -205,6 +205,8 @@ class Feeder:
         claimed = runs.claim(worker_id, good) if good else []
         crash_point("after_claim")
         self._unclaimed = []
+        place = {ticket: n for n, ticket in enumerate(ids)}
+        claimed.sort(key=lambda run: place[run.id])  # first in, first out within the batch too
         known, ready, refused = catalog.queues(), [], []
         for run in claimed:
             rec = Active(run, known.name(run.queue_id), worker_id)

@@ -16,6 +16,7 @@ from jobs.operations import runs
 from jobs.store import redis
 from jobs.worker import db, execution
 from jobs.worker.crashes import crash_point
+from jobs.worker.hooks import Hooks
 from jobs.worker.records import Active
 
 log = structlog.get_logger("asynq")
@@ -38,6 +39,7 @@ class Settler:
     def __init__(self, settled: Callable[[Sequence[Item]], None], *, acknowledge: bool) -> None:
         self.succeeded = 0
         self.failed = 0
+        self.hooks = Hooks()
         self._settled = settled
         self._acknowledge = acknowledge
         self._items: deque[Item] = deque()
@@ -93,7 +95,9 @@ class Settler:
         self._settled(batch)
         if self._acknowledge:
             self._ack(worker_id, batch)
-        _report([item for item in batch if item[1].task_id in accepted])
+        stored = [item for item in batch if item[1].task_id in accepted]
+        _report(stored)
+        self.hooks.tell(stored)
 
     def _apart(self, worker_id: int, batch: list[Item], error: Exception) -> None:
         """Something in the batch cannot be stored: find it by halving, and dead-letter it alone."""

@@ -9,7 +9,7 @@ import structlog
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
 from jobs.domain.states import Lane
 from jobs.operations import workers
-from jobs.worker import db
+from jobs.worker import db, handing_back
 from jobs.worker.records import Why
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ log = structlog.get_logger("worker")
 _FETCH_S = 8.0
 _CANCEL_S = 2.0
 _SETTLE_S = 5.0
+_HOOKS_S = 2.0
 
 
 def finish(engine: "Engine") -> None:
@@ -29,12 +30,16 @@ def finish(engine: "Engine") -> None:
     engine.wake()
     engine.threads.join("feeder", _FETCH_S)
     _whatever("give back tickets", engine.feeder.give_back)
-    _whatever("hand back unstarted", lambda: engine.hand_back(engine.slots.close(), unstarted=True))
+    _whatever(
+        "hand back unstarted",
+        lambda: handing_back.records(engine, engine.slots.close(), unstarted=True),
+    )
     _wait_for_running(engine)
     _stop_running(engine)
     until(lambda: engine.settler.waiting() == 0, _SETTLE_S)
     left = list(engine.active.values())
-    _whatever("hand back running", lambda: engine.hand_back(left, unstarted=False))
+    _whatever("hand back running", lambda: handing_back.records(engine, left, unstarted=False))
+    until(lambda: engine.settler.hooks.waiting() == 0, _HOOKS_S)
     engine.threads.close()
     _whatever("release duties", engine.leases.release)
     _whatever("retire", lambda: workers.retire(engine.worker_id))

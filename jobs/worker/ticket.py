@@ -10,7 +10,7 @@ from jobs.contract.reader import contract
 from jobs.domain.outcomes import Outcome
 from jobs.operations import runs, workers
 from jobs.store import catalog
-from jobs.worker import db, execution
+from jobs.worker import db, execution, hooks
 from jobs.worker.records import Active, Why
 from jobs.worker.solo import Solo
 
@@ -30,7 +30,8 @@ def run(task_id: str) -> str:
         outcome = execution.equip(rec)
         if outcome is None:
             outcome = _watched(rec, Solo(rec))
-        runs.settle(worker_id, [outcome])
+        if runs.settle(worker_id, [outcome]):
+            hooks.call(rec, outcome)
         return outcome.kind.name.lower()
     finally:
         workers.retire(worker_id)

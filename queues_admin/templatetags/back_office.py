@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from jobs.selectors.overview import Overview, overview
 from queues_admin.admin.numbers import control
 from queues_admin.admin.task_search import slug
 
@@ -57,6 +58,12 @@ def emergency(context: dict[str, Any]) -> Any:
         return None
     row = control()
     return row if row.stopped else None
+
+
+@register.simple_tag(name="overview")
+def overview_() -> Overview:
+    """The numbers of the first page."""
+    return overview()
 
 
 @register.filter

@@ -53,15 +53,31 @@ def read() -> Options:
     )
 
 
-def _demo(given: Mapping[str, str]) -> dict[str, str]:
+def _demo(given: Mapping[str, str], data: Path) -> dict[str, str]:
     """Ports for the demo's own servers, and mail to its sink unless a mail server is given."""
-    chosen = {name: ports.free_port() for name in ("SMTP", "CALLBACK", "REPLICATE")}
+    chosen = _kept_ports(data / "demo-ports.json")
     found = {f"TASKCENTER_DEMO_{name}_PORT": str(port) for name, port in chosen.items()}
     found["TASKCENTER_DEMO"] = "true"
     if not given.get("EMAIL_HOST"):
         smtp = given.get("TASKCENTER_DEMO_SMTP_PORT") or str(chosen["SMTP"])
         found |= {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": smtp, "EMAIL_USE_TLS": "false"}
     return found
+
+
+def _kept_ports(path: Path) -> dict[str, int]:
+    """The ports of the last run while they are free: tasks remember their platform's address."""
+    try:
+        last = json.loads(path.read_text())
+    except (OSError, ValueError):
+        last = {}
+    names = ("SMTP", "CALLBACK", "REPLICATE")
+    last_ports = {name: last.get(name) for name in names}
+    chosen = {
+        name: port if isinstance(port, int) and ports.is_free(port) else ports.free_port()
+        for name, port in last_ports.items()
+    }
+    path.write_text(json.dumps(chosen))
+    return chosen
 
 
 @contextmanager
@@ -98,7 +114,7 @@ def child_environment(options: Options, database_url: str, redis_url: str) -> di
         "TASKCENTER_DIAGNOSTICS": "true",
         "TASKCENTER_ALLOW_PRIVATE": "1",
         "TASKCENTER_LOG_FORMAT": "console",
-        **(_demo(kept) if options.demo else {}),
+        **(_demo(kept, options.data) if options.demo else {}),
         **kept,
         **key,
         "TASKCENTER_DATA_DIR": str(options.data),

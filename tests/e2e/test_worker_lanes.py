@@ -1,7 +1,5 @@
 """Each lane: runs to the end, time-outs, cancellations, outcomes, crashes of children."""
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,9 @@ from tests.e2e.worker_support import (
     ARCHIVED,
     COMPLETED,
     column,
-    fresh_views,
     errors,
+    fresh_views,
+    gone,
     reaches,
     results,
     sleep,
@@ -24,14 +23,6 @@ from tests.support.processes import Processes
 from tests.support.wait import eventually
 
 __all__ = ["fresh_views"]
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
 
 
 @pytest.mark.req("X-02", "X-03", "X-06")
@@ -123,7 +114,9 @@ def test_a_handler_that_blocks_the_loop_is_named_and_interrupted_at_its_timeout(
 @pytest.mark.req("X-06")
 def test_a_handler_speaks_through_its_outcome(processes: Processes) -> None:
     worker(processes)
-    tasks = {how: submit("test:outcome", {"how": how}).id for how in ("skip", "discard", "retry", "poll")}
+    tasks = {
+        how: submit("test:outcome", {"how": how}).id for how in ("skip", "discard", "retry", "poll")
+    }
     reaches(tasks["skip"], ARCHIVED)
     reaches(tasks["discard"], COMPLETED)
     assert column(tasks["discard"], "status") == 9
@@ -166,9 +159,11 @@ def test_a_task_that_kills_its_child_is_tried_again_and_convicted_at_the_third_c
 
     process = worker(processes)
     task = submit("debug:crash", {"times": times}).id
-    postgres.query("UPDATE task SET lane = 2, crashes = 1, ticket = 0 WHERE id = %s AND state = 1 RETURNING 1", [task])
-    wanted: Callable[[], bool] = lambda: column(task, "state") == (COMPLETED if times == 1 else ARCHIVED)  # noqa: E731
-    eventually(wanted, 25)
+    postgres.query(
+        "UPDATE task SET lane = 2, crashes = 1, ticket = 0 WHERE id = %s AND state = 1 RETURNING 1",
+        [task],
+    )
+    reaches(task, COMPLETED if times == 1 else ARCHIVED, 25)
     assert process.alive
     assert column(task, "crashes") == (2 if times == 1 else 3)
     if times == 99:

@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 import redis as redis_py
 from rq.command import send_stop_job_command
@@ -22,6 +22,7 @@ from tests.e2e.worker_support import (
     PENDING,
     column,
     fresh_views,
+    gone,
     reaches,
     sleep,
     worker,
@@ -34,7 +35,7 @@ __all__ = ["fresh_views"]
 BIN = Path(sys.executable).parent
 
 
-def raw() -> "redis_py.Redis":
+def raw() -> Any:
     """A client as RQ wants it: bytes."""
     return redis_py.Redis.from_url(os.environ["REDIS_URL"])
 
@@ -113,17 +114,23 @@ def test_a_pool_replaces_a_dead_worker_and_stops_all_of_them(processes: Processe
     pool = processes.manage("rqworker-pool", "--num-workers", "2")
 
     def alive() -> list[int]:
-        return [r[0] for r in postgres.query("SELECT (stats->>'pid')::int FROM worker WHERE dead_at IS NULL")]
+        return [
+            r[0]
+            for r in postgres.query("SELECT (stats->>'pid')::int FROM worker WHERE dead_at IS NULL")
+        ]
 
-    first = eventually(lambda: len(found := alive()) == 2 and found, 20)
+    eventually(lambda: len(alive()) == 2, 20)
+    first = alive()
     os.kill(first[0], signal.SIGKILL)
     eventually(lambda: set(alive()) - set(first), 20)
     assert pool.stop() == 0
-    eventually(lambda: not any(psutil.pid_exists(pid) for pid in alive()))
+    eventually(lambda: all(gone(pid) for pid in alive()))
 
 
 @pytest.mark.req("X-01")
-def test_a_queue_that_does_not_exist_stops_the_start_with_a_clear_line(processes: Processes) -> None:
+def test_a_queue_that_does_not_exist_stops_the_start_with_a_clear_line(
+    processes: Processes,
+) -> None:
     process = processes.manage("rqworker", "nosuch")
     assert process.wait() == 1
     assert "nosuch" in process.output
@@ -132,14 +139,22 @@ def test_a_queue_that_does_not_exist_stops_the_start_with_a_clear_line(processes
 
 @pytest.mark.req("D-06")
 @pytest.mark.parametrize("redis_on", [True, False])
-def test_two_schedulers_make_exactly_one_task_per_tick(processes: Processes, redis_on: bool) -> None:
-    env = {} if redis_on else {"ASYNQ_POLLING_ENABLED": "false", "REDIS_URL": "redis://127.0.0.1:1/0"}
+def test_two_schedulers_make_exactly_one_task_per_tick(
+    processes: Processes, redis_on: bool
+) -> None:
+    env = (
+        {} if redis_on else {"ASYNQ_POLLING_ENABLED": "false", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    )
     schedules.create(name="often", cron="@every 1s", type="debug:noop")
     schedulers = [processes.manage("rqscheduler", "-i", "0.2", env=env) for _ in range(2)]
     for scheduler in schedulers:
         scheduler.wait_for("scheduler started")
-    made = eventually(lambda: (n := postgres.query("SELECT count(*) FROM task")[0][0]) >= 3 and n, 15)
-    ticks = postgres.query("SELECT count(*), count(DISTINCT tick_at), count(task_id) FROM schedule_tick")
+    made = eventually(
+        lambda: (n := postgres.query("SELECT count(*) FROM task")[0][0]) >= 3 and n, 15
+    )
+    ticks = postgres.query(
+        "SELECT count(*), count(DISTINCT tick_at), count(task_id) FROM schedule_tick"
+    )
     assert ticks[0][0] == ticks[0][1] == ticks[0][2] >= made
     for scheduler in schedulers:
         assert scheduler.stop() == 0

@@ -1,6 +1,8 @@
 """What the worker's tests share: workers as processes, and their books read by SQL."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -60,3 +62,12 @@ def results(task: UUID) -> list[Any]:
         "SELECT result FROM task_run WHERE task_id = %s AND result IS NOT NULL ORDER BY id", [task]
     )
     return [json.loads(row[0]) for row in rows]
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended (or only waits to be reaped)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()

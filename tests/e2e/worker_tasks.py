@@ -55,6 +55,14 @@ async def outcome(payload: dict[str, Any], context: Context) -> dict[str, int]:
     return {"attempt": context.attempt}
 
 
+@task("test:append")
+async def append(payload: dict[str, Any]) -> None:
+    """Writes its number at the end of a file."""
+    with Path(payload["file"]).open("a") as file:
+        file.write(f"{payload['n']}\n")
+    await asyncio.sleep(payload["seconds"])
+
+
 @task("test:progress")
 async def progress(payload: dict[str, Any], context: Context) -> None:
     context.progress(42)

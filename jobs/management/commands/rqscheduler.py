@@ -14,6 +14,7 @@ import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from jobs.operations import duties as operations
 from jobs.worker import duties, host, rq_clock
 from jobs.worker.rq_clock import Clock
 
@@ -51,7 +52,7 @@ class Command(BaseCommand):
 
 def _serve(name: str, interval_s: float, over: threading.Event) -> None:
     clock = _clock(name, interval_s)
-    leases = duties.Leases(f"scheduler-{name}")
+    leases = duties.Leases(f"scheduler-{name}", operations.SWEEPS)
     sweeps = threading.Thread(target=_sweep, args=(leases, over), name="sweeps", daemon=True)
     sweeps.start()
     log.info("scheduler started", scheduler=name, interval_s=interval_s, redis=clock is not None)

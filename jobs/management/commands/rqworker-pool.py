@@ -1,4 +1,3 @@
-# ruff: noqa: N999 - django-rq named this command
 """`manage.py rqworker-pool [queues…] --num-workers N`: N worker processes; one that dies is replaced."""
 
 import os

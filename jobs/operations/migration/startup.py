@@ -5,9 +5,8 @@ from pathlib import Path
 
 import structlog
 from django.conf import settings
-from django.db import Error as DatabaseError
 
-from jobs.domain.errors import Conflict, TaskCenterError
+from jobs.domain.errors import Conflict
 from jobs.operations.migration.mapping import load
 from jobs.operations.migration.run import Job, Summary, migrate
 
@@ -43,8 +42,9 @@ def migrate_if_asked() -> Summary | None:
     except Conflict:
         log.info("[migrate] another process is migrating")
         return None
-    except (TaskCenterError, DatabaseError, OSError) as error:
-        log.exception("[migrate] failed; the next start tries again", error=str(error))
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}"
+        log.error("[migrate] failed; the next start tries again", error=words)
         return None
     if summary is None:
         log.info("[migrate] was done at an earlier start, nothing to do")

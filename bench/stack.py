@@ -72,15 +72,17 @@ def until(done: Callable[[], bool], timeout_s: float, every_s: float = 0.05) -> 
 
 
 def clean() -> None:
-    """No tasks, counters or tickets; the next measurement starts empty."""
+    """No tasks, counters or tickets, and capacities that refuse nothing; the next measurement starts empty."""
     from django.db import connection
 
     from jobs.operations import tickets
-    from jobs.store import redis
+    from jobs.store import catalog, redis
 
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE task, task_info, task_run, stat_delta, queue_stat, unique_lock, idempotency"
         )
+        cursor.execute("UPDATE queue SET capacity = 10000000, level = 0")
+    catalog.forget()
     redis.client().flushdb()
     tickets.forget()

@@ -20,7 +20,8 @@ class JobsConfig(AppConfig):
 
 
 def _sync_contract(**_: object) -> None:
-    """The contract's queues become rows with the tables."""
-    from jobs.operations.queues import sync_contract  # models are not there at import time
+    """The contract's queues become rows with the tables; entries are noted for billing from now on, if it is set."""
+    from jobs.operations import billing, queues  # models are not there at import time
 
-    sync_contract()
+    queues.sync_contract()
+    billing.sync()

@@ -13,7 +13,7 @@ from jobs.models import ApiKey
 
 MANAGE_KEYS = "jobs.manage_apikey"
 
-_VIEWS = ("task", "queue", "worker", "schedule", "platform", "breaker")
+_VIEWS = ("task", "queue", "worker", "schedule", "platform", "breaker", "plan")
 _VIEWER = tuple(f"jobs.view_{name}" for name in _VIEWS)
 _MONEY_VIEWS = ("jobs.view_account", "jobs.view_creditentry")
 _OPERATES = tuple(

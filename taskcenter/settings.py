@@ -156,6 +156,11 @@ TASKCENTER: dict[str, Any] = {
         "TASKCENTER_MAX_PAYLOAD_BYTES", 65_536, minimum=1024, maximum=16 * 1024 * 1024
     ),
     "MAX_PAYLOAD_DEPTH": env.integer("TASKCENTER_MAX_PAYLOAD_DEPTH", 32, minimum=2, maximum=200),
+    "PLAN_UNDO_S": env.number("TASKCENTER_PLAN_UNDO_S", 30.0, minimum=0, maximum=3600),
+    "PLAN_TYPED_TASKS": env.integer("TASKCENTER_PLAN_TYPED_TASKS", 1000, minimum=0, maximum=10**9),
+    "PLAN_TYPED_CREDITS": env.integer(
+        "TASKCENTER_PLAN_TYPED_CREDITS", 10_000_000, minimum=0, maximum=2**53
+    ),
     "RETENTION_S": env.integer("TASKCENTER_RETENTION_S", 604_800, minimum=0, maximum=10**9),
     "RUN_TIMEOUT_S": env.number("TASKCENTER_RUN_TIMEOUT_S", 1800.0, minimum=0.1, maximum=10**7),
     "STORAGE_DIR": env.folder("TASKCENTER_STORAGE_DIR", DATA_DIR / "storage"),
@@ -163,6 +168,9 @@ TASKCENTER: dict[str, Any] = {
     or [base64.urlsafe_b64encode(_DERIVED_KEY).decode()],
     "MIDDLEWARE": env.words("TASKCENTER_MIDDLEWARE"),
     "HANDLERS": env.words("TASKCENTER_HANDLERS"),
+    "PUBLIC_URL": env.url("TASKCENTER_PUBLIC_URL", "", ("http", "https")),
+    "BILLING_URL": env.url("TASKCENTER_BILLING_URL", "", ("http", "https")),
+    "BILLING_SECRET": env.text("TASKCENTER_BILLING_SECRET"),
     "CALLBACK_SECRETS": env.named_secrets("TASKCENTER_CALLBACK_SECRETS"),
     "DEMO": env.flag("TASKCENTER_DEMO", False),
     "WORKER_THREADS": env.integer("TASKCENTER_WORKER_THREADS", 0, minimum=0, maximum=1000),
@@ -172,6 +180,13 @@ TASKCENTER: dict[str, Any] = {
     "METRICS_NETWORKS": env.words("TASKCENTER_METRICS_NETWORKS"),
     "TRUSTED_PROXIES": _PROXIES,
 }
+
+if TASKCENTER["BILLING_SECRET"] not in ("", *TASKCENTER["CALLBACK_SECRETS"]):
+    raise env.WrongValue(
+        "TASKCENTER_BILLING_SECRET",
+        repr(TASKCENTER["BILLING_SECRET"]),
+        "a name in TASKCENTER_CALLBACK_SECRETS",
+    )
 
 # --- languages, time, files ---------------------------------------------------------------------
 LANGUAGE_CODE = "en"

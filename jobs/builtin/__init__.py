@@ -2,9 +2,25 @@
 
 from django.conf import settings
 
-from jobs.builtin import cleanup, email, http_callback, platform_run, reports
+from jobs.builtin import (
+    cleanup,
+    email,
+    http_callback,
+    plans,
+    platform_cancel,
+    platform_run,
+    reports,
+)
 
-__all__ = ["cleanup", "email", "http_callback", "platform_run", "reports"]
+__all__ = [
+    "cleanup",
+    "email",
+    "http_callback",
+    "plans",
+    "platform_cancel",
+    "platform_run",
+    "reports",
+]
 
 if settings.TASKCENTER["DIAGNOSTICS"]:
     from jobs.builtin import diagnostics

@@ -1,16 +1,19 @@
 """From a platform's answer to the Outcome that settles the run; pure but for the jitter."""
 
+import math
 import random
+from dataclasses import replace
 
 from jobs.contract.reader import contract
 from jobs.domain import ids
-from jobs.domain.outcomes import Kind, Outcome, PlatformFacts
+from jobs.domain.outcomes import Outcome, PlatformFacts
 from jobs.domain.states import State, Status
 from jobs.lifecycle import polling
 from jobs.lifecycle.polling import Decision, Step
-from jobs.lifecycle.settlement import RunFacts, outcome
+from jobs.lifecycle.settlement import RunFacts
 from jobs.lifecycle.texts import result_problem
-from jobs.operations.platforms import PlatformFactsRow, PlatformSettings
+from jobs.operations.platform_facts import PlatformFactsRow
+from jobs.operations.platforms import PlatformSettings
 from jobs.operations.runs import Run
 from jobs.platforms import base
 
@@ -38,6 +41,7 @@ def accepted(
         profile=contract().profile(settings.profile),
         jitter=random.random(),
         left_s=facts.left_s,
+        first_last_s=first_last_s(settings),
     )
     learnt = PlatformFacts(
         external_id=answer.external_id,
@@ -46,37 +50,76 @@ def accepted(
         unknowns=decision.unknowns,
         urls=answer.urls,
         answer=answer.answer,
+        cancel_upstream=decision.step is Step.EXPIRE,
     )
-    return polling.settle(_facts(run), decision, platform=learnt)
+    return polling.settle(run_facts(run), decision, platform=learnt)
+
+
+def first_last_s(settings: PlatformSettings) -> tuple[float, float] | None:
+    """The platform's own first and last delay for SUBMITTED and QUEUED (options `poll_first_s`, `poll_last_s`)."""
+    first_s, last_s = (settings.config.options.get(f"poll_{end}_s") for end in ("first", "last"))
+    if not isinstance(first_s, int | float) or not isinstance(last_s, int | float):
+        return None
+    return (float(first_s), float(last_s)) if 0 < first_s <= last_s else None
 
 
 def polled(
-    run: Run, facts: PlatformFactsRow, settings: PlatformSettings, answer: base.PollResult
-) -> tuple[Step, Outcome]:
-    """The decision's step and the Outcome. EXPIRE: the caller cancels upstream before reporting."""
+    run: Run,
+    facts: PlatformFactsRow,
+    settings: PlatformSettings,
+    answer: base.PollResult,
+    *,
+    cancel_answer: str | None = None,
+    stopped: bool = True,
+) -> Outcome:
+    """The Outcome of a poll. `stopped`: it is surely not worked on over there when the time limit ends it here."""
     decision, words = _decide(run, facts, settings, answer)
     learnt = PlatformFacts(
         raw_status=getattr(answer, "raw_status", None),
         polls=decision.polls_in_status,
         unknowns=decision.unknowns,
         contact_errors=decision.contact_errors,
+        cancel_answer=cancel_answer,
         answer=getattr(answer, "answer", None),
-    )
-    error = (
-        words
-        if decision.step in (Step.CONTACT, Step.PARK) or isinstance(answer, base.Unrecognised)
-        else None
+        cancel_upstream=decision.step is Step.EXPIRE and not stopped,
     )
     made = polling.settle(
-        _facts(run),
+        run_facts(run),
         decision,
         platform=learnt,
         result=_result(answer),
-        error=error,
-        reason=words if decision.step is Step.FAIL else None,
+        error=words if _is_worth_a_line(decision, answer) else None,
+        reason=_reason(decision, answer, words),
         progress=getattr(answer, "progress", None),
     )
-    return decision.step, made
+    return replace(made, refund=refund(run.credits, getattr(answer, "billed", None), settings))
+
+
+def expires(facts: PlatformFactsRow, answer: base.PollResult) -> bool:
+    """Whether this was the last poll of a task that has not ended: it is to be cancelled over there."""
+    ended = isinstance(answer, base.Succeeded | base.Failed | base.Cancelled)
+    return facts.left_s <= 0 and not ended
+
+
+def refund(credits: int, billed: float | None, settings: PlatformSettings) -> int | None:
+    """Credits to pay back when the platform billed a part, rounded in the user's favour; None: all of them."""
+    if billed is None or settings.config.options.get("partial_refund") is False:
+        return None
+    return math.ceil(credits * (1 - max(0.0, min(1.0, billed))))
+
+
+def _is_worth_a_line(decision: Decision, answer: base.PollResult) -> bool:
+    return decision.step in (Step.CONTACT, Step.PARK) or isinstance(answer, base.Unrecognised)
+
+
+def _reason(decision: Decision, answer: base.PollResult, words: str | None) -> str | None:
+    """Why it ended: the platform's own words, after ours where we had to decide. None: ours alone."""
+    if decision.step is Step.EXPIRE:
+        last = words or getattr(answer, "raw_status", None)
+        return f"time limit; the platform's last word: {last}" if last else None
+    if decision.step is not Step.FAIL or words is None:
+        return None
+    return f"{decision.reason}: {words}" if isinstance(answer, base.NotFound) else words
 
 
 def _result(answer: base.PollResult) -> object:
@@ -94,26 +137,33 @@ def contact_error(
     reason: str,
     retry_after_s: float | None,
 ) -> Outcome:
-    return polled(
-        run, facts, settings, base.TransientPoll(reason=reason, retry_after_s=retry_after_s)
-    )[1]
+    answer = base.TransientPoll(reason=reason, retry_after_s=retry_after_s)
+    return polled(run, facts, settings, answer)
 
 
 def postponed(
-    run: Run, facts: PlatformFactsRow, settings: PlatformSettings, wait_s: float
+    run: Run,
+    facts: PlatformFactsRow,
+    settings: PlatformSettings,
+    wait_s: float,
+    *,
+    spread: bool = True,
 ) -> Outcome:
-    """The breaker is open: later, nothing is used up. After the time limit even that ends the task."""
+    """No request may go now (breaker, rate, concurrency): later, nothing is used up.
+
+    `spread`: those who wait for the same thing are spread over the profile's longest delay.
+    """
     decision = polling.postponed(
         Status(run.status),
         wait_s=wait_s,
         profile=contract().profile(settings.profile),
-        jitter=random.random(),
+        jitter=random.random() if spread else 0.0,
         left_s=facts.left_s,
         polls_in_status=facts.polls,
         unknowns=facts.unknowns,
         contact_errors=facts.contact_errors,
     )
-    return polling.settle(_facts(run), decision, platform=_unchanged(facts, decision))
+    return polling.settle(run_facts(run), decision, platform=_unchanged(facts, decision))
 
 
 def disabled(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) -> Outcome:
@@ -127,45 +177,23 @@ def disabled(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) -> O
         unknowns=facts.unknowns,
         contact_errors=facts.contact_errors,
     )
-    return polling.settle(_facts(run), decision, platform=_unchanged(facts, decision))
+    return polling.settle(run_facts(run), decision, platform=_unchanged(facts, decision))
 
 
-def expired(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) -> Outcome:
-    """The time limit passed before anything was created over there."""
-    return contact_error(run, facts, settings, "time limit", None)
+def not_here(run: Run, facts: PlatformFactsRow, settings: PlatformSettings, reason: str) -> Outcome:
+    """The platform does not know our reference; counted as an UNKNOWN, because only a second one is believed."""
+    made = contact_error(run, facts, settings, reason, None)
+    if made.platform is None or made.state is not State.RETRY:
+        return made
+    return replace(made, platform=replace(made.platform, unknowns=facts.unknowns + 1))
 
 
-def rejected(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
-    return _ended(run, facts, f"the platform refused the request: {reason}", raw_status="rejected")
-
-
-def lost(run: Run) -> Outcome:
-    """Its platform or its other half is gone: nothing can be asked any more."""
-    return outcome(
-        _facts(run),
-        Kind.FAILED,
-        State.COMPLETED,
-        Status.FAILURE,
-        error="the task's platform does not exist any more",
-    )
-
-
-def parked_unknown(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
-    """Perhaps it exists over there: UNKNOWN, not polled, ends at its time limit or by an operator (E-03)."""
-    if facts.left_s <= 0:
-        return _ended(run, facts, f"time limit; {reason}", raw_status=None)
-    return outcome(
-        _facts(run),
-        Kind.POLLED,
-        State.RETRY,
-        Status.UNKNOWN,
-        delay_s=facts.left_s,
-        counts=False,
-        error=f"ambiguous submit, parked until the time limit: {reason}",
-        platform=PlatformFacts(
-            unknowns=facts.unknowns, contact_errors=facts.contact_errors, polls=facts.polls
-        ),
-    )
+def unsent(run: Run, facts: PlatformFactsRow, settings: PlatformSettings, reason: str) -> Outcome:
+    """Nothing was created over there: it is submitted again after the profile's delay."""
+    made = contact_error(run, facts, settings, reason, None)
+    if made.platform is None:
+        return made
+    return replace(made, platform=replace(made.platform, unknowns=0))
 
 
 def _decide(
@@ -193,6 +221,7 @@ def _decide(
                 profile=profile,
                 jitter=jitter,
                 left_s=facts.left_s,
+                first_last_s=first_last_s(settings),
             ), f"unrecognised status {raw!r}"
     return polling.next_poll(
         _reported(answer),
@@ -202,6 +231,7 @@ def _decide(
         jitter=jitter,
         previous=status,
         left_s=facts.left_s,
+        first_last_s=first_last_s(settings),
     ), getattr(answer, "reason", None)
 
 
@@ -218,18 +248,6 @@ def _reported(answer: base.PollResult) -> Status:
     return Status.UNKNOWN
 
 
-def _ended(run: Run, facts: PlatformFactsRow, reason: str, *, raw_status: str | None) -> Outcome:
-    return outcome(
-        _facts(run),
-        Kind.FAILED,
-        State.COMPLETED,
-        Status.FAILURE,
-        error=reason,
-        fail_reason=reason,
-        platform=PlatformFacts(raw_status=raw_status, polls=facts.polls),
-    )
-
-
 def _unchanged(facts: PlatformFactsRow, decision: Decision) -> PlatformFacts:
     return PlatformFacts(
         polls=decision.polls_in_status,
@@ -238,7 +256,7 @@ def _unchanged(facts: PlatformFactsRow, decision: Decision) -> PlatformFacts:
     )
 
 
-def _facts(run: Run) -> RunFacts:
+def run_facts(run: Run) -> RunFacts:
     return RunFacts(
         task_id=run.id,
         token=run.token,

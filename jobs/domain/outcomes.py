@@ -55,20 +55,28 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlatformFacts:
-    """What a poll or submit learnt, stored beside the task in the transaction that settles it."""
+    """What a poll or submit learnt, stored beside the task in the transaction that settles it.
+
+    `cancel_upstream`: it ends here while the platform may still work on it.
+    """
 
     external_id: str | None = None
     raw_status: str | None = None
     polls: int = 0
     unknowns: int = 0
     contact_errors: int = 0
+    cancel_answer: str | None = None
     urls: dict[str, str] = field(default_factory=dict)
     answer: object = None
+    cancel_upstream: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """One run's end, ready to be settled. `delay_s` counts from the settle, by the database's clock."""
+    """One run's end, ready to be settled. `delay_s` counts from the settle, by the database's clock.
+
+    `refund`: credits to pay back when it fails or is cancelled; None is all that was charged.
+    """
 
     task_id: str
     token: int
@@ -83,6 +91,7 @@ class Outcome:
     progress: int | None = None
     duration_s: float = 0.0
     charged: bool = False
+    refund: int | None = None
     to_dead_letter: bool = False
     crashed: bool = False
     platform: PlatformFacts | None = None

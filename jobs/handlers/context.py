@@ -1,6 +1,5 @@
 """What a running handler knows of its task."""
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,13 +27,13 @@ class Context:
     trace_id: str | None = None
     tenant_id: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
-    _cancelled: threading.Event = field(default_factory=threading.Event)
+    _cancelled: bool = False
     _report: Callable[[int], None] | None = None
 
     @property
     def cancelled(self) -> bool:
         """Whether somebody asked this run to stop; long loops look at it."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     @property
     def log(self) -> Any:
@@ -50,4 +49,4 @@ class Context:
 
     def request_stop(self) -> None:
         """Set the cancellation flag (called by the worker)."""
-        self._cancelled.set()
+        self._cancelled = True

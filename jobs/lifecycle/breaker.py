@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from jobs.contract.reader import contract
 from jobs.contract.shapes import BreakerRules
@@ -69,6 +70,13 @@ def record(
     return Breaker() if successes >= rules.successes else replace(b, successes=successes)
 
 
+def give_back(b: Breaker, count: int, *, started_at_s: float) -> Breaker:
+    """Probes that were taken but not sent may be taken again, if their window is still the present one."""
+    if b.state is not BreakerState.HALF_OPEN or _older(started_at_s, b.opened_at_s):
+        return b
+    return replace(b, probes=max(b.successes, b.probes - count))
+
+
 def force(
     b: Breaker, state: BreakerState, now_s: float, *, until_s: float | None = None
 ) -> Breaker:
@@ -109,6 +117,16 @@ def log_line(name: str, before: Breaker, after: Breaker) -> str | None:
     if before.state is BreakerState.CLOSED and after.state is BreakerState.OPEN:
         line += " (forced)" if after.forced else f" (failures={after.failures})"
     return line
+
+
+def name_of(platform: str) -> str:
+    """A platform's breaker; a name in full stays as it is."""
+    return platform if platform.startswith(("platform:", "service:")) else f"platform:{platform}"
+
+
+def service_name(base_url: str) -> str:
+    """The breaker of the service instance behind a URL: its host, and its port if it has one of its own."""
+    return f"service:{urlsplit(base_url).netloc.rpartition('@')[2].lower()}"
 
 
 def _tick(b: Breaker, now_s: float, rules: BreakerRules) -> Breaker:

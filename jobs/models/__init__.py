@@ -12,8 +12,16 @@ from jobs.models.engine import (
     TaskWait,
     UniqueLock,
 )
+from jobs.models.ledger import BillingOutbox, BillingSwitch, LedgerCheckpoint, LedgerMismatch
 from jobs.models.migration import MigratedRow, MigrationRun
-from jobs.models.platforms import Breaker, Platform, PlatformTask
+from jobs.models.plans import Plan, PlanItem
+from jobs.models.platforms import (
+    Breaker,
+    Platform,
+    PlatformGate,
+    PlatformTask,
+    WebhookDelivery,
+)
 from jobs.models.queues import Queue
 from jobs.models.schedules import Schedule, ScheduleTick
 from jobs.models.tasks import Flag, Task, TaskInfo, TaskRun
@@ -24,6 +32,8 @@ __all__ = [
     "Account",
     "ApiKey",
     "AuditEntry",
+    "BillingOutbox",
+    "BillingSwitch",
     "Breaker",
     "Control",
     "CreditEntry",
@@ -31,9 +41,14 @@ __all__ = [
     "Event",
     "Flag",
     "Idempotency",
+    "LedgerCheckpoint",
+    "LedgerMismatch",
     "MigratedRow",
     "MigrationRun",
+    "Plan",
+    "PlanItem",
     "Platform",
+    "PlatformGate",
     "PlatformTask",
     "Queue",
     "RedisShard",
@@ -47,5 +62,6 @@ __all__ = [
     "TaskWait",
     "Tenant",
     "UniqueLock",
+    "WebhookDelivery",
     "Worker",
 ]

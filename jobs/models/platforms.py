@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 
@@ -36,7 +37,10 @@ class Platform(models.Model):
 
 
 class PlatformTask(models.Model):
-    """A task's other half: its id and last word over there. `submit_started_at` without `external_id` is ambiguous."""
+    """A task's other half: its id and last word over there. `submit_started_at` without `external_id` is ambiguous.
+
+    `ended_at`: our task ended. `cancel_requested_at`: an operator's cancel whose end the platform's word decides.
+    """
 
     task_id = models.UUIDField(primary_key=True)
     platform_id = models.BigIntegerField()
@@ -49,6 +53,9 @@ class PlatformTask(models.Model):
     submitted_at = models.DateTimeField(null=True)
     polled_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    cancel_answer = models.TextField(null=True)
     urls = models.JSONField(default=dict)
     answer = models.JSONField(null=True)
 
@@ -60,7 +67,12 @@ class PlatformTask(models.Model):
                 fields=["platform_id", "external_id"],
                 name="platform_external",
                 condition=Q(external_id__isnull=False),
-            )
+            ),
+            models.Index(
+                fields=["platform_id"],
+                name="platform_open",
+                condition=Q(submit_started_at__isnull=False, ended_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -88,3 +100,33 @@ class Breaker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.state}"
+
+
+class PlatformGate(models.Model):
+    """A platform's request rate: when the next request is due, and up to when times were promised to others."""
+
+    platform_id = models.BigIntegerField(primary_key=True)
+    next_at = models.DateTimeField()
+    promised_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "platform_gate"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.platform_id} {self.next_at}"
+
+
+class WebhookDelivery(models.Model):
+    """A webhook's delivery id (`platform:id`) that was seen; forgotten when its signature is too old anyway."""
+
+    key = models.TextField(primary_key=True)
+    seen_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "webhook_delivery"
+        default_permissions = ()
+        indexes = [models.Index(fields=["seen_at"], name="delivery_age")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -13,7 +13,7 @@ from jobs.domain.states import State, Status
 from jobs.domain.transitions import Event, check, legal
 from jobs.models import Event as EventRow
 from jobs.models.tasks import Flag
-from jobs.operations import credits, endings, tickets
+from jobs.operations import credits, endings, platform_facts, tickets
 from jobs.operations.endings import Finish
 from jobs.store import catalog, postgres, redis
 
@@ -59,7 +59,8 @@ def cancel(
     force: bool = False,
     tenant_id: int = 1,
 ) -> Cancelled:
-    """Cancel and refund. A running task is asked to stop (`requested`) unless `force`.
+    """Cancel and refund. A running task is asked to stop (`requested`) unless `force`; so is one on a platform
+    whose cancels only ask: its final word decides.
 
     Raises TaskNotFound, IllegalTransition when it has ended.
     """
@@ -68,7 +69,9 @@ def cancel(
         check(Event.CANCEL, row.state, row.status)
         user_id = _user_of(task_id)
         _event(task_id, "cancel", actor, reason=reason, force=force)
-        if row.state is State.ACTIVE and not force:
+        if not force and _in_two_phases(row):
+            done, refunded = False, False
+        elif row.state is State.ACTIVE and not force:
             postgres.query("UPDATE task SET cancel = 1 WHERE id = %s RETURNING 1", [task_id])
             _tell(row.worker_id)
             done, refunded = False, False
@@ -92,15 +95,16 @@ def cancel(
     )
 
 
-def run_now(task_id: UUID, *, actor: str, tenant_id: int = 1) -> None:
+def run_now(task_id: UUID, *, actor: str, tenant_id: int = 1, slowly: bool = False) -> None:
     """Run a waiting task at once (a pending one moves to the head), or redrive an archived one.
 
+    `slowly`: a dead letter does not go back to its origin queue but runs from dead_letter, at its low weight.
     Raises TaskNotFound, IllegalTransition, InsufficientCredits (redrive of a refunded task).
     """
     with transaction.atomic():
         row = _lock(task_id, tenant_id)
         if row.state is State.ARCHIVED:
-            _redrive(row, actor)
+            _redrive(row, actor, slowly)
             return
         check(Event.RUN, row.state)
         _event(task_id, "run", actor, was=row.state.wire)
@@ -144,6 +148,13 @@ def delete(task_id: UUID, *, actor: str, tenant_id: int = 1) -> None:
         postgres.fetch("task_delete", {"id": task_id})
 
 
+def _in_two_phases(row: _Locked) -> bool:
+    """One that was put aside is not polled: it would never hear the final word."""
+    if not row.flags & Flag.PLATFORM or row.state is State.ARCHIVED:
+        return False
+    return platform_facts.request_cancel(str(row.id), active=row.state is State.ACTIVE)
+
+
 def _cancel_now(row: _Locked, reason: str, actor: str) -> bool:
     [done] = endings.finish(
         [str(row.id)],
@@ -161,7 +172,7 @@ def _cancel_now(row: _Locked, reason: str, actor: str) -> bool:
     return done.refunded > 0
 
 
-def _redrive(row: _Locked, actor: str) -> None:
+def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
     check(Event.REDRIVE, row.state)
     refunded = bool(
         postgres.query(
@@ -172,14 +183,16 @@ def _redrive(row: _Locked, actor: str) -> None:
     _event(row.id, "redrive", actor, runs=row.runs, charged_again=refunded and row.credits > 0)
     if row.status is Status.FAILURE:
         postgres.fetch("platform_reset", {"id": row.id})
-    queue_id = row.origin_id or row.queue_id
+    queue_id, origin_id = row.origin_id or row.queue_id, None
+    if slowly:
+        queue_id, origin_id = row.queue_id, row.origin_id
     queue = catalog.queues().name(queue_id)
     stamp = tickets.stamp(queue)
     postgres.query(
-        "UPDATE task SET state = 1, status = 0, queue_id = %s, origin_id = NULL, retried = 0, crashes = 0, cancel = 0,"
+        "UPDATE task SET state = 1, status = 0, queue_id = %s, origin_id = %s, retried = 0, crashes = 0, cancel = 0,"
         " cycle = cycle + %s, token = token + 1, ticket = %s, expires_at = NULL, progress = 0,"
         " ord = (extract(epoch FROM clock_timestamp()) * 1e6)::bigint WHERE id = %s RETURNING 1",
-        [queue_id, int(refunded), stamp, row.id],
+        [queue_id, origin_id, int(refunded), stamp, row.id],
     )
     _count(row.queue_id, State.ARCHIVED, -1)
     _count(queue_id, State.PENDING, 1)

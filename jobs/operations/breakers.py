@@ -1,129 +1,188 @@
-"""Circuit breakers: one row a breaker, shared by all workers; the rules are pure and live in lifecycle.breaker."""
+"""Circuit breakers on two levels: a platform's and its service instance's; one row each, shared by all workers.
+
+The rules are pure and live in lifecycle.breaker. A request needs leave of both.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 import structlog
 from django.db import transaction
 
 from jobs.domain.errors import Invalid
 from jobs.lifecycle import breaker as rules
-from jobs.lifecycle.breaker import Breaker, BreakerState
+from jobs.lifecycle.breaker import Breaker, BreakerState, name_of
 from jobs.store import postgres
 
 log = structlog.get_logger("breakers")
 
 
-def admit(platform: str, wanted: int) -> tuple[int, float, float]:
-    """How many of `wanted` requests may go out now, seconds until the others may ask again, and the time of asking.
+class Heard(Enum):
+    """What a request brought: a valid answer, a refusal by a living service (429, 401 …), or nothing usable."""
 
-    A closed breaker costs one read; only an open or half-open one is locked, so that all workers share its probes.
+    GOOD = "good"
+    REFUSED = "refused"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admission:
+    """`allowed` requests may go now, the others may ask again in `wait_s`. `closed`: nothing was counted."""
+
+    platform: str
+    service: str
+    allowed: int
+    wait_s: float
+    started_at_s: float
+    closed: bool
+
+
+def admit(platform: str, service: str, wanted: int) -> Admission:
+    """Ask the platform's breaker and the one called `service` for `wanted` requests.
+
+    Closed ones cost one read; open and half-open ones are locked, so that all workers share their probes.
     """
-    name = name_of(platform)
-    state, now_s = _read(name)
-    if state.state is BreakerState.CLOSED and state.forced is None:
-        return wanted, 0.0, now_s
+    names = (name_of(platform), service)
+    found, now_s = _read(names)
+    if all(b.state is BreakerState.CLOSED and b.forced is None for b in found.values()):
+        return _admission(names, wanted, 0.0, now_s, closed=True)
     allowed = 0
 
-    def take(b: Breaker, now_s: float) -> Breaker:
+    def take(found: dict[str, Breaker], now_s: float) -> dict[str, Breaker]:
         nonlocal allowed
         for _ in range(wanted):
-            b, yes = rules.allow(b, now_s)
-            allowed += yes
-            if not yes:
-                break
-        return b
+            asked = {name: rules.allow(b, now_s) for name, b in found.items()}
+            if not all(yes for _, yes in asked.values()):
+                return {
+                    name: rules.give_back(b, 1, started_at_s=now_s) if yes else b
+                    for name, (b, yes) in asked.items()
+                }
+            found = {name: b for name, (b, _) in asked.items()}
+            allowed += 1
+        return found
 
-    after, now_s = _change(name, take)
-    return allowed, rules.wait_s(after, now_s), now_s
+    after, now_s = _change(names, take)
+    wait_s = max(rules.wait_s(b, now_s) for b in after.values())
+    return _admission(names, allowed, wait_s, now_s, closed=False)
 
 
-def record(platform: str, answers: Sequence[bool], started_at_s: float) -> None:
-    """What became of requests, in their order; True for any valid answer. An idle, closed breaker is not written."""
-    if not answers:
+def _admission(
+    names: Sequence[str], allowed: int, wait_s: float, now_s: float, *, closed: bool
+) -> Admission:
+    return Admission(
+        platform=names[0],
+        service=names[1],
+        allowed=allowed,
+        wait_s=wait_s,
+        started_at_s=now_s,
+        closed=closed,
+    )
+
+
+def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> None:
+    """What became of the requests admitted, in their order; `unused` ones never left.
+
+    Idle, closed breakers are not written.
+    """
+    if not heard and not unused:
         return
-    name = name_of(platform)
-    state, _ = _read(name)
-    if all(answers) and state == Breaker():
+    names = (admission.platform, admission.service)
+    found, _ = _read(names)
+    if all(h is Heard.GOOD for h in heard) and all(b == Breaker() for b in found.values()):
         return
+    started_s = admission.started_at_s
 
-    def apply(b: Breaker, now_s: float) -> Breaker:
-        for ok in answers:
-            b = rules.record(b, ok, now_s, started_at_s=started_at_s)
-        return b
+    def apply(found: dict[str, Breaker], now_s: float) -> dict[str, Breaker]:
+        after = {}
+        for name, b in found.items():
+            if unused:
+                b = rules.give_back(b, unused, started_at_s=started_s)
+            for one in heard:
+                ok = one is Heard.GOOD or (one is Heard.REFUSED and name == admission.service)
+                b = rules.record(b, ok, now_s, started_at_s=started_s)
+            after[name] = b
+        return after
 
-    _change(name, apply)
+    _change(names, apply)
 
 
-def force(platform: str, state: str, *, until_s: float | None = None) -> None:
-    """Hold a breaker OPEN or CLOSED for `until_s` seconds (None: until released). Raises Invalid."""
+def force(name: str, state: str, *, until_s: float | None = None) -> None:
+    """Hold a breaker OPEN or CLOSED for `until_s` seconds (None: until released). Raises Invalid.
+
+    `name`: a platform's, or a breaker's in full (`service:api.example.com`).
+    """
     if state not in (BreakerState.OPEN, BreakerState.CLOSED):
         raise Invalid("A breaker is forced OPEN or CLOSED", given=state)
     wanted = BreakerState(state)
-    _change(
-        name_of(platform),
-        lambda b, now_s: rules.force(
-            b, wanted, now_s, until_s=None if until_s is None else now_s + until_s
-        ),
-    )
+
+    def apply(b: Breaker, now_s: float) -> Breaker:
+        return rules.force(b, wanted, now_s, until_s=None if until_s is None else now_s + until_s)
+
+    _change_one(name_of(name), apply)
 
 
-def release(platform: str) -> None:
+def release(name: str) -> None:
     """End a force."""
-    _change(name_of(platform), rules.release)
-
-
-def name_of(platform: str) -> str:
-    return f"platform:{platform}"
+    _change_one(name_of(name), rules.release)
 
 
 _COLUMNS = (
-    "state, failures, extract(epoch FROM opened_at)::float8, probes, successes, forced,"
-    " extract(epoch FROM forced_until)::float8, extract(epoch FROM clock_timestamp())::float8"
+    "name, state, failures, extract(epoch FROM opened_at)::float8, probes, successes, forced,"
+    " extract(epoch FROM forced_until)::float8"
 )
 
 
-def _read(name: str) -> tuple[Breaker, float]:
-    rows = postgres.query(f"SELECT {_COLUMNS} FROM breaker WHERE name = %s", [name])
-    return _of(rows)
+def _read(names: Sequence[str], *, lock: bool = False) -> tuple[dict[str, Breaker], float]:
+    """The breakers, closed where there is no row, and the database's time."""
+    rows = postgres.query(
+        f"SELECT {_COLUMNS} FROM breaker WHERE name = ANY(%s) ORDER BY name"
+        + (" FOR NO KEY UPDATE" if lock else ""),
+        [list(names)],
+    )
+    [(now_s,)] = postgres.query("SELECT extract(epoch FROM clock_timestamp())::float8")
+    known = {row[0]: _of(row) for row in rows}
+    return {name: known.get(name, Breaker()) for name in names}, now_s
 
 
-def _of(rows: list[postgres.Row]) -> tuple[Breaker, float]:
-    if not rows:
-        [(now_s,)] = postgres.query("SELECT extract(epoch FROM clock_timestamp())::float8")
-        return Breaker(), now_s
-    state, failures, opened, probes, successes, forced, until, now_s = rows[0]
-    return (
-        Breaker(
-            state=BreakerState(state),
-            failures=failures,
-            opened_at_s=opened,
-            probes=probes,
-            successes=successes,
-            forced=BreakerState(forced) if forced else None,
-            forced_until_s=until,
-        ),
-        now_s,
+def _of(row: postgres.Row) -> Breaker:
+    _, state, failures, opened_s, probes, successes, forced, until_s = row
+    return Breaker(
+        state=BreakerState(state),
+        failures=failures,
+        opened_at_s=opened_s,
+        probes=probes,
+        successes=successes,
+        forced=BreakerState(forced) if forced else None,
+        forced_until_s=until_s,
     )
 
 
-def _change(name: str, decide: Callable[[Breaker, float], Breaker]) -> tuple[Breaker, float]:
+Decide = Callable[[dict[str, Breaker], float], dict[str, Breaker]]
+
+
+def _change_one(name: str, decide: Callable[[Breaker, float], Breaker]) -> None:
+    _change([name], lambda found, now_s: {name: decide(found[name], now_s)})
+
+
+def _change(names: Sequence[str], decide: Decide) -> tuple[dict[str, Breaker], float]:
+    """Decide under the rows' locks, taken in the order of their names; changes of state are logged."""
     with transaction.atomic():
         postgres.query(
             "INSERT INTO breaker (name, state, failures, probes, successes, updated_at)"
-            " VALUES (%s, 'CLOSED', 0, 0, 0, now()) ON CONFLICT (name) DO NOTHING RETURNING 1",
-            [name],
+            " SELECT n, 'CLOSED', 0, 0, 0, now() FROM unnest(%s::text[]) n ORDER BY n"
+            " ON CONFLICT (name) DO NOTHING RETURNING 1",
+            [list(names)],
         )
-        before, now_s = _of(
-            postgres.query(
-                f"SELECT {_COLUMNS} FROM breaker WHERE name = %s FOR NO KEY UPDATE", [name]
-            )
-        )
+        before, now_s = _read(names, lock=True)
         after = decide(before, now_s)
-        if after != before:
-            _write(name, after)
-    line = rules.log_line(name.partition(":")[2], before, after)
-    if line:
-        log.warning(line)
+        for name in sorted(names):
+            if after[name] != before[name]:
+                _write(name, after[name])
+    for name in names:
+        line = rules.log_line(name.partition(":")[2], before[name], after[name])
+        if line:
+            log.warning(line, breaker=name)
     return after, now_s
 
 

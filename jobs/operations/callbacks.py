@@ -18,10 +18,10 @@ def submit_callbacks(task_ids: Sequence[str]) -> None:
     """Submit `http:callback` tasks for ended tasks, in the transaction of their end (at least once by construction)."""
     for start in range(0, len(task_ids), _BATCH):
         rows = postgres.fetch("task_callback", {"ids": list(task_ids[start : start + _BATCH])})
-        results = submit_many([_request(row) for row in rows])
+        results = submit_many([_request(row) for row in rows], limited=False)
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, Refused):
-                submit_request(_request(row, with_result=False))
+                submit_request(_request(row, with_result=False), limited=False)
 
 
 def _request(row: postgres.Row, *, with_result: bool = True) -> TaskRequest:

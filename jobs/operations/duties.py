@@ -16,9 +16,21 @@ from jobs.store import catalog, postgres
 
 log = structlog.get_logger("duties")
 
-NAMES = ("dispatch", "rescue", "refill", "fold", "deadlines", "prune", "look", "groups")
+NAMES = (
+    "dispatch",
+    "rescue",
+    "refill",
+    "fold",
+    "deadlines",
+    "prune",
+    "look",
+    "groups",
+    "plans",
+    "billing",
+    "ledger",
+)
 # What a process that runs no tasks may take over: rescue needs an observer that was on time for a whole lease.
-SWEEPS = ("fold", "deadlines", "prune", "groups", "look")
+SWEEPS = ("fold", "deadlines", "prune", "groups", "look", "billing", "ledger")
 EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 DISPATCH_BATCH = 200
 PRUNE_BATCH = 500

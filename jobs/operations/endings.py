@@ -5,12 +5,10 @@ from dataclasses import dataclass
 
 from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
-from jobs.domain.states import State, Status
+from jobs.domain.states import ENDED_STATUSES, State, Status
 from jobs.models.tasks import Flag
-from jobs.operations import chains, credits, groups, platforms
+from jobs.operations import chains, credits, groups, platform_facts
 from jobs.operations.callbacks import submit_callbacks
-from jobs.operations.requests import TaskRequest
-from jobs.operations.tasks import submit_many
 from jobs.store import catalog, postgres
 
 _HELD_OR_ENDED = (State.ARCHIVED, State.COMPLETED)
@@ -100,11 +98,9 @@ def follow_up(rows: Sequence[Ended], outcomes: Sequence[Outcome] = ()) -> None:
     """Everything that an end brings with it. Order of locks: unique locks, then parents by id."""
     ended = [row for row in rows if row.state in _HELD_OR_ENDED]
     free_locks(row.id for row in ended if row.flags & Flag.UNIQUE)
-    platforms.keep_facts({row.id for row in rows}, outcomes)
+    platform_facts.keep({row.id for row in rows}, outcomes)
     parents = _count_children([row for row in ended if row.parent_id is not None])
-    _cancel_upstream(
-        row.id for row in ended if row.flags & Flag.PLATFORM and row.status == Status.CANCELLED
-    )
+    _end_on_platforms([row for row in ended if row.flags & Flag.PLATFORM], outcomes)
     callbacks = [row.id for row in ended if row.flags & Flag.CALLBACK]
     _end_parents(parents)
     _go_on(row for row in ended if row.flags & Flag.AWAITED and row.state == State.COMPLETED)
@@ -151,21 +147,13 @@ def _end_members(collected: Sequence[Ended]) -> None:
             )
 
 
-def _cancel_upstream(ids: Iterable[str]) -> None:
-    """Platforms that still work on cancelled tasks are asked to stop, each by a task of its own."""
-    listed = list(ids)
-    if not listed:
-        return
-    rows = postgres.query(
-        "SELECT task_id::text FROM platform_task WHERE task_id = ANY(%s::uuid[]) AND external_id IS NOT NULL",
-        [listed],
+def _end_on_platforms(ended: Sequence[Ended], outcomes: Sequence[Outcome]) -> None:
+    """What is cancelled here, or ends while it runs on over there, is cancelled over there."""
+    running = {o.task_id for o in outcomes if o.platform is not None and o.platform.cancel_upstream}
+    platform_facts.end(row.id for row in ended if row.status in ENDED_STATUSES)
+    platform_facts.cancel_upstream(
+        row.id for row in ended if row.status == Status.CANCELLED or row.id in running
     )
-    requests = [
-        TaskRequest(type="platform:cancel", payload={"task_id": id_}, queue="critical")
-        for (id_,) in rows
-    ]
-    if requests:
-        submit_many(requests)
 
 
 def free_locks(ids: Iterable[str]) -> None:

@@ -1,15 +1,14 @@
-"""Platforms: registering them, and what we know of a task over there."""
+"""Platforms: registering and changing them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from django.db import transaction
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import Conflict, Invalid, UnknownPlatform
-from jobs.domain.outcomes import Outcome
+from jobs.lifecycle.breaker import service_name
 from jobs.models import Platform
 from jobs.platforms.base import PlatformConfig
 from jobs.platforms.registry import PROTOCOLS
@@ -37,10 +36,17 @@ class PlatformSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlatformSettings:
-    """How to talk to a platform (`config`) and how often (`profile`)."""
+    """How to talk to a platform (`config`), how often (`profile`), and how much at once (None: no limit).
 
+    `service` names the breaker of the service instance behind `base_url`.
+    """
+
+    id: int
     profile: str
     enabled: bool
+    max_concurrency: int | None
+    rate_per_s: float | None
+    service: str
     config: PlatformConfig
 
 
@@ -82,68 +88,37 @@ def _poll_soon(platform: Platform) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class PlatformFactsRow:
-    """A claimed platform task's other half. `left_s`: seconds to its time limit, negative when it has passed."""
-
-    task_id: str
-    platform_id: int
-    external_id: str | None
-    raw_status: str | None
-    polls: int
-    unknowns: int
-    contact_errors: int
-    submit_started: bool
-    left_s: float
-    urls: dict[str, str]
-    cycle: int
-
-
-def load(task_ids: Sequence[str]) -> dict[str, PlatformFactsRow]:
-    """What is known of these tasks on their platforms, by task id."""
-    rows = postgres.fetch("platform_load", {"ids": list(task_ids)})
-    return {
-        row[0]: PlatformFactsRow(*row[:9], msgspec.json.decode(row[9]), row[10]) for row in rows
-    }
-
-
 def settings_of(platform_ids: Sequence[int]) -> dict[int, PlatformSettings]:
     """Configurations with their secrets in the clear, for adapters only."""
-    return {
-        p.pk: PlatformSettings(
-            profile=p.profile,
-            enabled=p.enabled,
-            config=PlatformConfig(
-                name=p.name,
-                protocol=p.protocol,
-                base_url=p.base_url,
-                credential=secrets.unseal(p.credential_sealed),
-                webhook_secret=secrets.unseal(p.webhook_secret_sealed),
-                time_limit_s=p.time_limit_s,
-                allow_private=p.allow_private,
-                options=p.options,
-            ),
-        )
-        for p in Platform.objects.filter(pk__in=list(platform_ids))
-    }
+    return {p.pk: _settings(p) for p in Platform.objects.filter(pk__in=list(platform_ids))}
 
 
-def begin_submit(task_id: str) -> bool:
-    """Note that the request to create is about to leave; False if one left before (its answer is unknown)."""
-    return bool(
-        postgres.query(
-            "UPDATE platform_task SET submit_started_at = clock_timestamp()"
-            " WHERE task_id = %s AND submit_started_at IS NULL RETURNING 1",
-            [task_id],
-        )
-    )
+def settings_by_name(name: str) -> PlatformSettings:
+    """The same for one platform. Raises UnknownPlatform."""
+    platform = Platform.objects.filter(name=name).first()
+    if platform is None:
+        raise UnknownPlatform(f"There is no platform {name!r}", platform=name)
+    return _settings(platform)
 
 
-def submit_not_sent(task_id: str) -> None:
-    """The request certainly created nothing: it may be sent again."""
-    postgres.query(
-        "UPDATE platform_task SET submit_started_at = NULL WHERE task_id = %s AND external_id IS NULL RETURNING 1",
-        [task_id],
+def _settings(p: Platform) -> PlatformSettings:
+    return PlatformSettings(
+        id=p.pk,
+        profile=p.profile,
+        enabled=p.enabled,
+        max_concurrency=p.max_concurrency,
+        rate_per_s=p.rate_per_s,
+        service=service_name(p.base_url),
+        config=PlatformConfig(
+            name=p.name,
+            protocol=p.protocol,
+            base_url=p.base_url,
+            credential=secrets.unseal(p.credential_sealed),
+            webhook_secret=secrets.unseal(p.webhook_secret_sealed),
+            time_limit_s=p.time_limit_s,
+            allow_private=p.allow_private,
+            options=p.options,
+        ),
     )
 
 
@@ -174,28 +149,3 @@ def _apply(platform: Platform, spec: PlatformSpec) -> None:
         platform.credential_sealed = secrets.seal(spec.credential)
     if spec.webhook_secret is not None:
         platform.webhook_secret_sealed = secrets.seal(spec.webhook_secret)
-
-
-def keep_facts(mine: set[str], outcomes: Sequence[Outcome]) -> None:
-    """Store what settled runs learnt of their tasks on a platform; runs that were fenced are left out."""
-    facts = [
-        (o.task_id, o.platform) for o in outcomes if o.platform is not None and o.task_id in mine
-    ]
-    if not facts:
-        return
-    postgres.fetch(
-        "platform_keep",
-        {
-            "ids": [id_ for id_, _ in facts],
-            "external_ids": [f.external_id for _, f in facts],
-            "raw_statuses": [f.raw_status for _, f in facts],
-            "polls": [f.polls for _, f in facts],
-            "unknowns": [f.unknowns for _, f in facts],
-            "contact_errors": [f.contact_errors for _, f in facts],
-            "urls": [msgspec.json.encode(f.urls).decode() for _, f in facts],
-            "answers": [
-                None if f.answer is None else msgspec.json.encode(f.answer).decode()
-                for _, f in facts
-            ],
-        },
-    )

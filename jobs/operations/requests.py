@@ -86,10 +86,15 @@ class Prepared(msgspec.Struct, kw_only=True):
         return self.request.task_id or ids.public_id(self.id)
 
 
-def prepare(request: TaskRequest, *, index: int = 0, tenant_id: int = 1) -> Prepared:
-    """Check everything that needs no lock. Raises the error that the caller is to see."""
+def prepare(
+    request: TaskRequest, *, index: int = 0, tenant_id: int = 1, limited: bool = True
+) -> Prepared:
+    """Check everything that needs no lock. Raises the error that the caller is to see.
+
+    `limited=False`: what follows from an end or an operator's action passes a full queue.
+    """
     found = handler(request.type)
-    queue = _queue(request, found, tenant_id)
+    queue = _queue(request, found, limited)
     _check_options(request)
     payload_json = check_json(request.payload)
     parsed = found.parse(request.payload) if request.shards is None else None
@@ -175,7 +180,7 @@ def check_text(text: str) -> None:
         raise Invalid("Text must not contain lone surrogates") from error
 
 
-def _queue(request: TaskRequest, found: Handler, tenant_id: int) -> catalog.QueueRow:
+def _queue(request: TaskRequest, found: Handler, limited: bool) -> catalog.QueueRow:
     name = request.queue
     if name is None and request.priority is not None:
         name = contract().queue_for_priority(request.priority)
@@ -183,7 +188,7 @@ def _queue(request: TaskRequest, found: Handler, tenant_id: int) -> catalog.Queu
     row = catalog.queues().get(name)
     if row.name == catalog.DEAD_LETTER:
         raise Invalid("Nothing can be submitted to dead_letter", queue=name)
-    if row.level >= 2:
+    if row.level >= 2 and limited:
         raise QueueFull(f"Queue {name} is at its capacity; try again later", queue=name)
     return row
 

@@ -12,7 +12,7 @@ from django.db import OperationalError, transaction
 from jobs.contract.reader import contract
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Status
-from jobs.operations import credits, endings, tickets
+from jobs.operations import credits, endings, platform_facts, tickets
 from jobs.store import catalog, postgres
 
 log = structlog.get_logger("runs")
@@ -103,6 +103,9 @@ def settle(worker_id: int, outcomes: Sequence[Outcome]) -> set[str]:
             accepted |= _settle_retrying(worker_id, batch)
     if len(accepted) < len(outcomes):
         log.warning("fenced", worker=worker_id, count=len(outcomes) - len(accepted))
+        platform_facts.late(
+            [(o, None) for o in outcomes if o.platform is not None and o.task_id not in accepted]
+        )
     return accepted
 
 
@@ -193,6 +196,7 @@ def _settle_params(worker_id: int, batch: Sequence[Outcome]) -> dict[str, object
         ],
         "progress": [o.progress for o in batch],
         "crashed": [int(o.crashed) for o in batch],
+        "refunds": [o.refund for o in batch],
         "worker": worker_id,
         "dead_queue": catalog.queues().dead_letter_id,
         "dead_retention_s": contract().defaults.dead_retention_s,

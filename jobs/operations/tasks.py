@@ -55,23 +55,26 @@ def submit(type: str, payload: Any = None, *, tenant_id: int = 1, **options: Any
     return submit_request(request, tenant_id=tenant_id)
 
 
-def submit_request(request: TaskRequest, *, tenant_id: int = 1) -> Submitted:
+def submit_request(request: TaskRequest, *, tenant_id: int = 1, limited: bool = True) -> Submitted:
     """Like `submit` for a request that was decoded elsewhere."""
-    [result] = submit_many([request], tenant_id=tenant_id)
+    [result] = submit_many([request], tenant_id=tenant_id, limited=limited)
     if isinstance(result, Refused):
         raise result.error
     return result
 
 
 def submit_many(
-    requests: Sequence[TaskRequest], *, tenant_id: int = 1
+    requests: Sequence[TaskRequest], *, tenant_id: int = 1, limited: bool = True
 ) -> list[Submitted | Refused]:
-    """Submit many tasks; each item has its own result, in the order given. One round trip to each store per chunk."""
+    """Submit many tasks; each item has its own result, in the order given. One round trip to each store per chunk.
+
+    `limited=False`: back-pressure refuses none of them.
+    """
     results: dict[int, Submitted | Refused] = {}
     prepared: list[Prepared] = []
     for index, request in enumerate(requests):
         try:
-            prepared.append(prepare(request, index=index, tenant_id=tenant_id))
+            prepared.append(prepare(request, index=index, tenant_id=tenant_id, limited=limited))
         except TaskCenterError as error:
             results[index] = Refused(index=index, error=error)
     for start in range(0, len(prepared), CHUNK):

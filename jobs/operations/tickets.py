@@ -117,12 +117,12 @@ def refill(*, thorough: bool = False) -> int:
     now, window, pushed = epoch(), contract().limits.window, 0
     rows = catalog.queues().rows
     lists = [keys.tickets(row.name, lane) for row in rows for lane in keys.LISTED]
-    lengths, per = redis.depths(lists), len(keys.LISTED)
+    lengths, per, pending = redis.depths(lists), len(keys.LISTED), _pending()
     for place, row in enumerate(rows):
         depth = sum(lengths[place * per : (place + 1) * per])
         if row.paused or depth >= window // 2:
             continue
-        if thorough or _view.spilled or _pending(row.id) > depth:
+        if thorough or _view.spilled or pending.get(row.id, 0) > depth:
             pushed += _refill_queue(row, now, min(window - depth, 1000))
     if pushed == 0:
         _view.spilled = False
@@ -184,9 +184,9 @@ def ordered_plan() -> None:
     )
 
 
-def _pending(queue_id: int) -> int:
-    rows = postgres.query("SELECT n FROM queue_stat WHERE queue_id = %s AND metric = 1", [queue_id])
-    return int(rows[0][0]) if rows else 0
+def _pending() -> dict[int, int]:
+    """Pending rows per queue as last folded."""
+    return dict(postgres.query("SELECT queue_id, n FROM queue_stat WHERE metric = 1"))
 
 
 def _spill(tickets: Sequence[Ticket], full: Sequence[str]) -> None:

@@ -64,10 +64,14 @@ class Ambiguous:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transient:
-    """The request certainly created nothing: it may be sent again later."""
+    """The request certainly created nothing: it may be sent again later.
+
+    `alive`: it was refused by a living service (429, 401 …); only this platform's breaker hears of it.
+    """
 
     reason: str
     retry_after_s: float | None = None
+    alive: bool = False
 
 
 SubmitResult = Accepted | Rejected | Ambiguous | Transient
@@ -101,17 +105,21 @@ class Succeeded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
+    """`billed`: the part (0 to 1) that the platform bills all the same; None means nothing."""
+
     reason: str
     raw_status: str
     answer: object = None
+    billed: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cancelled:
-    """Ended by a cancel. `answer` may tell of partial output that was billed."""
+    """Ended by a cancel. `billed`: the part (0 to 1) that was done and is billed; None means nothing."""
 
     raw_status: str
     answer: object = None
+    billed: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,10 +131,11 @@ class NotFound:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransientPoll:
-    """A contact error: no answer about the task (429, 5xx, timeout, malformed, wrong id)."""
+    """A contact error: no answer about the task (429, 5xx, timeout, malformed, wrong id); `alive` as in Transient."""
 
     reason: str
     retry_after_s: float | None = None
+    alive: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +202,10 @@ class WebhookHint:
 
 
 class Adapter(Protocol):
-    """One platform's protocol. Instances are cheap, hold no state and may be shared by tasks."""
+    """One platform's protocol. Instances are cheap, hold no state and may be shared by tasks.
+
+    A class whose cancels only ask, and end by a later word of the platform, says `two_phase_cancel = True`.
+    """
 
     @property
     def protocol(self) -> str: ...

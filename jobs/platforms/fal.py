@@ -66,6 +66,7 @@ class FalAdapter:
 
     protocol: ClassVar[str] = "fal"
     supports_lookup: ClassVar[bool] = False
+    two_phase_cancel: ClassVar[bool] = True
 
     def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
         self._wire = Wire(config, client)

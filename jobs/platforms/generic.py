@@ -69,13 +69,14 @@ class Submit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where things lie in an answer; `progress` is 0-100."""
+    """Where things lie in an answer; `progress` is 0-100, `billed` the part 0-1 of a failed or cancelled task."""
 
     id: str = "id"
     status: str = "status"
     result: str = "result"
     error: str = "error"
     progress: str = "progress"
+    billed: str = "billed"
     webhook_id: str = "id"
 
 
@@ -91,6 +92,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statuses: dict[str, str] = {}
     auth_header: str = "Authorization"
     auth_template: str = "Bearer {credential}"
+    two_phase_cancel: bool = False
+    partial_refund: bool = True
+    poll_first_s: float | None = None
+    poll_last_s: float | None = None
 
 
 class GenericAdapter:
@@ -210,8 +215,14 @@ class GenericAdapter:
             case Status.SUCCESS:
                 return Succeeded(result=self._at(body, "result"), raw_status=word, answer=kept)
             case Status.CANCELLED:
-                return Cancelled(raw_status=word, answer=kept)
-        return Failed(reason=say(self._at(body, "error")), raw_status=word, answer=kept)
+                return Cancelled(raw_status=word, answer=kept, billed=self._billed(body))
+        reason = say(self._at(body, "error"))
+        return Failed(reason=reason, raw_status=word, answer=kept, billed=self._billed(body))
+
+    def _billed(self, body: object) -> float | None:
+        part = self._at(body, "billed")
+        known = isinstance(part, int | float) and not isinstance(part, bool) and 0 < part <= 1
+        return float(part) if known else None
 
     async def cancel(self, request: PollRequest) -> CancelResult:
         how = self._options.cancel

@@ -69,6 +69,7 @@ class OpenAIBatchAdapter:
 
     protocol: ClassVar[str] = "openai_batch"
     supports_lookup: ClassVar[bool] = True
+    two_phase_cancel: ClassVar[bool] = True
 
     def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
         self._wire = Wire(config, client, strip="/v1")
@@ -226,11 +227,22 @@ def _read(batch: Any) -> PollResult:
         case Status.SUCCESS:
             return Succeeded(result=brief(batch, _RESULT), raw_status=word, answer=kept)
         case Status.CANCELLED:
-            return Cancelled(raw_status=word, answer=kept)
+            return Cancelled(raw_status=word, answer=kept, billed=_billed(batch))
     otherwise = "not done within 24 hours" if word == "expired" else "the batch failed"
     return Failed(
-        reason=say(field(batch, "errors.data.0"), otherwise), raw_status=word, answer=kept
+        reason=say(field(batch, "errors.data.0"), otherwise),
+        raw_status=word,
+        answer=kept,
+        billed=_billed(batch),
     )
+
+
+def _billed(batch: object) -> float | None:
+    """Requests completed before a cancel or the 24 hours are billed; their output is there."""
+    total, done = (field(batch, f"request_counts.{name}") for name in ("total", "completed"))
+    if not isinstance(total, int) or not isinstance(done, int) or total <= 0 or done <= 0:
+        return None
+    return min(1.0, done / total)
 
 
 def _progress(batch: object) -> int | None:

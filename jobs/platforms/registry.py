@@ -1,7 +1,8 @@
 """Which adapter speaks which protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import httpx
 
@@ -24,6 +25,12 @@ PROTOCOLS: MappingProxyType[str, _Maker] = MappingProxyType(
         "generic": GenericAdapter,
     }
 )
+
+
+def cancels_in_two_phases(protocol: str, options: Mapping[str, Any]) -> bool:
+    """Whether a cancel only asks and the platform's final word decides; the option `two_phase_cancel` wins."""
+    usual = getattr(PROTOCOLS.get(protocol), "two_phase_cancel", False)
+    return bool(options.get("two_phase_cancel", usual))
 
 
 def adapter_for(config: PlatformConfig, client: httpx.AsyncClient) -> Adapter:

@@ -7,9 +7,6 @@ import hmac
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from jobs.domain.errors import Unauthenticated
 from jobs.platforms.http import strict_json
 
@@ -117,6 +114,9 @@ def _jwk(key: object) -> bytes | None:
 
 
 def _ed25519(key: bytes, signature: bytes, message: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature  # 6 MB that most processes never need
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError):

@@ -162,7 +162,7 @@ def submit_failure(answer: Answer | NoAnswer) -> Rejected | Ambiguous | Transien
     reason = f"HTTP {code}: {_MENDABLE.get(code) or problem(answer)}"
     refused_503 = code == 503 and "retry-after" in answer.headers
     if code in _NOT_NOW or code in _MENDABLE or refused_503:
-        return Transient(reason=reason, retry_after_s=answer.retry_after_s)
+        return Transient(reason=reason, retry_after_s=answer.retry_after_s, alive=code < 500)
     if code in _UNCLEAR or code >= 500 or code < 200:
         return Ambiguous(reason=reason)
     if code >= 300:
@@ -179,7 +179,8 @@ def poll_failure(answer: Answer | NoAnswer) -> NotFound | TransientPoll | None:
     if code in (404, 410):
         return NotFound(reason=reason)
     if not answer.ok or not isinstance(answer.body, dict | list):
-        return TransientPoll(reason=reason, retry_after_s=answer.retry_after_s)
+        alive = 400 <= code < 500
+        return TransientPoll(reason=reason, retry_after_s=answer.retry_after_s, alive=alive)
     return None
 
 

@@ -94,6 +94,7 @@ def _stored() -> Iterator[Figure]:
         for name, text, read in _COUNTERS:
             yield _by_queue(name, text, "counter", listed, read)
         yield _breakers()
+        yield from _books()
         yield _one(
             "taskcenter_oldest_transaction_seconds",
             "Age of the oldest transaction",
@@ -133,6 +134,17 @@ def _breakers() -> Figure:
     )
 
 
+def _books() -> Iterator[Figure]:
+    """What the reconciler has found, and entries that wait to be delivered; both tables are all but empty."""
+    [(wrong, waiting)] = postgres.query(
+        "SELECT (SELECT count(*) FROM ledger_mismatch),"
+        " (SELECT count(*) FROM (SELECT 1 FROM billing_outbox LIMIT 10000) x)"
+    )
+    help_text = "Accounts whose balance is not the sum of entries"
+    yield _one("taskcenter_ledger_mismatches", help_text, wrong)
+    yield _one("taskcenter_billing_waiting", "Credit entries to be delivered elsewhere", waiting)
+
+
 def _oldest_transaction_s() -> float:
     rows = postgres.query(
         "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity"
@@ -145,10 +157,6 @@ _PLATFORM_SQL = (
     "SELECT count(*) FILTER (WHERE t.status = 6), count(*) FILTER (WHERE p.contact_errors >= %s)"
     " FROM task t JOIN platform_task p ON p.task_id = t.id WHERE t.state IN (3, 4) AND t.flags & 2 = 2"
 )
-_LEDGER_SQL = (
-    "SELECT count(*) FROM (SELECT 1 FROM account a LEFT JOIN credit_entry e ON e.account_id = a.id"
-    " GROUP BY a.id, a.balance HAVING a.balance <> coalesce(sum(e.amount), 0)) x"
-)
 _kept: dict[str, tuple[float, postgres.Row | None]] = {}
 
 
@@ -159,13 +167,6 @@ def _slow() -> Iterator[Figure]:
     if seen is not None:
         yield _one("taskcenter_unknown_tasks", "Tasks UNKNOWN on their platform", seen[0])
         yield _one("taskcenter_parked_tasks", "Tasks parked after too many contact errors", seen[1])
-    ledger = _rarely("ledger", _LEDGER_SQL, [], every_s=60.0)
-    if ledger is not None:
-        yield _one(
-            "taskcenter_ledger_mismatches",
-            "Accounts whose balance is not the sum of entries",
-            ledger[0],
-        )
 
 
 def _rarely(name: str, sql: str, params: list[int], *, every_s: float) -> postgres.Row | None:

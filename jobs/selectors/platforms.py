@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from jobs.domain.errors import NotFound
+from jobs.lifecycle.breaker import name_of, service_name
 from jobs.models import Breaker, Platform
 from jobs.selectors.masking import masked
 from jobs.selectors.paging import Page, whole
@@ -25,7 +26,10 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
-    """`has_credential`, `has_webhook_secret`: whether one is stored; nothing shows it again."""
+    """`has_credential`, `has_webhook_secret`: whether one is stored; nothing shows it again.
+
+    A request needs leave of both breakers: the platform's and that of the service instance behind `base_url`.
+    """
 
     name: str
     protocol: str
@@ -42,12 +46,13 @@ class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool
     created_at: datetime
     breaker: BreakerView
+    service_breaker: BreakerView
 
 
 def listing() -> Page[PlatformView]:
     rows = list(Platform.objects.order_by("name")[:1000])
-    known = Breaker.objects.in_bulk([_name(row.name) for row in rows])
-    return whole([_view(row, known.get(_name(row.name))) for row in rows])
+    known = Breaker.objects.in_bulk([name for row in rows for name in _names(row)])
+    return whole([_view(row, known) for row in rows])
 
 
 def get(name: str) -> PlatformView:
@@ -55,7 +60,7 @@ def get(name: str) -> PlatformView:
     row = Platform.objects.filter(name=name).first()
     if row is None:
         raise NotFound("There is no such platform", platform=name)
-    return _view(row, Breaker.objects.filter(name=_name(name)).first())
+    return _view(row, Breaker.objects.in_bulk(_names(row)))
 
 
 def breakers() -> list[BreakerView]:
@@ -63,11 +68,20 @@ def breakers() -> list[BreakerView]:
     return [_breaker(row.name, row) for row in Breaker.objects.order_by("name")[:1000]]
 
 
-def _name(platform: str) -> str:
-    return f"platform:{platform}"
+def breaker(name: str) -> BreakerView:
+    """One by its name in full. Raises NotFound for one that no request has asked yet."""
+    row = Breaker.objects.filter(name=name).first()
+    if row is None:
+        raise NotFound("There is no such breaker", breaker=name)
+    return _breaker(name, row)
 
 
-def _view(row: Platform, breaker: Breaker | None) -> PlatformView:
+def _names(row: Platform) -> tuple[str, str]:
+    return name_of(row.name), service_name(row.base_url)
+
+
+def _view(row: Platform, known: dict[str, Breaker]) -> PlatformView:
+    own, service = _names(row)
     return PlatformView(
         name=row.name,
         protocol=row.protocol,
@@ -83,7 +97,8 @@ def _view(row: Platform, breaker: Breaker | None) -> PlatformView:
         options=masked(row.options),
         enabled=row.enabled,
         created_at=row.created_at,
-        breaker=_breaker(_name(row.name), breaker),
+        breaker=_breaker(own, known.get(own)),
+        service_breaker=_breaker(service, known.get(service)),
     )
 
 

@@ -51,7 +51,6 @@ def listing(
     wanted: TaskFilter, *, after: str | None = None, limit: int = 20, tenant_id: int = 1
 ) -> Page[TaskView]:
     """Newest first by id; secrets masked. `after` is the `next_cursor` of the page before."""
-    where = Where(wanted, tenant_id)
     page = Where(wanted, tenant_id)
     if after is not None:
         page.add("t.id < %(last)s", last=_last(after))
@@ -65,7 +64,7 @@ def listing(
     return Page(
         items=items,
         next_cursor=cursor(rows[limit - 1][0].bytes) if more else None,
-        estimated_total=len(items) if after is None and not more else _total(where, wanted),
+        estimated_total=len(items) if after is None and not more else total(wanted, tenant_id)[0],
     )
 
 
@@ -76,17 +75,18 @@ def _last(text: str) -> UUID:
     return UUID(bytes=raw)
 
 
-def _total(where: Where, wanted: TaskFilter) -> int:
-    """Exact from the counters or a cheap count, else the planner's estimate."""
+def total(wanted: TaskFilter, tenant_id: int = 1) -> tuple[int, bool]:
+    """How many tasks match and whether that is exact: by the counters or a cheap count, else the planner's estimate."""
+    where = Where(wanted, tenant_id)
     if where.coarse:
-        return queues.total(wanted.queue, wanted.state)
+        return queues.total(wanted.queue, wanted.state), True
     sql = f"SELECT 1 {_FROM}{where.sql}"
     plan: dict[str, Any] = postgres.query(f"EXPLAIN (FORMAT JSON) {sql}", where.params)[0][0][0][
         "Plan"
     ]
     if plan["Total Cost"] > _CHEAP_COST:
-        return int(plan["Plan Rows"])
-    return int(postgres.query(f"SELECT count(*) FROM ({sql}) x", where.params)[0][0])
+        return int(plan["Plan Rows"]), False
+    return int(postgres.query(f"SELECT count(*) FROM ({sql}) x", where.params)[0][0]), True
 
 
 def public_id(task_id: UUID) -> str:

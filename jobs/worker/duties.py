@@ -10,7 +10,7 @@ from django.conf import settings
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
-from jobs.operations import duties, groups, tickets, workers
+from jobs.operations import billing, duties, groups, hints, ledger, plans, tickets, workers
 from jobs.store import catalog, keys, redis
 from jobs.worker import db
 
@@ -21,6 +21,8 @@ _TAKE_S = 2.0
 _FLOOR = timedelta(seconds=60)
 _WHOLE_S = 10.0
 _PRUNE_PASSES = 20
+_REFILL_S = 0.5
+_REFILL_SOON_S = 0.2
 
 
 class Duty:
@@ -110,6 +112,9 @@ class _Dispatch:
         self._whole_at_s = 0.0
 
     def __call__(self) -> float:
+        wait_s = duties.next_due_s()
+        if wait_s > 0:
+            return wait_s
         now_s, oldest = time.monotonic(), None
         floor = self._floor
         if now_s >= self._whole_at_s:
@@ -132,7 +137,7 @@ def quick(leases: Leases) -> Duties:
     """What delays tasks when it is late."""
     work = [Duty("dispatch", 0.25, _Dispatch())]
     if settings.ASYNQ_POLLING_ENABLED:
-        work += [Duty("refill", 0.2, _plain(tickets.refill)), Duty("refill", 1.0, _nudge)]
+        work += [Duty("refill", _REFILL_S, _refill), Duty("refill", 1.0, _nudge)]
     return Duties(leases, work)
 
 
@@ -144,6 +149,9 @@ def slow(leases: Leases, punctual_s: Callable[[], float]) -> Duties:
         Duty("groups", 0.5, _plain(groups.collect)),
         Duty("deadlines", 1.0, _plain(duties.sweep_deadlines)),
         Duty("prune", 10.0, _prune),
+        Duty("billing", 1.0, _bill),
+        Duty("ledger", 60.0, _plain(ledger.Reconciler().step)),
+        Duty("plans", 5.0, _plain(plans.tend)),
     ]
     if settings.ASYNQ_POLLING_ENABLED:
         work.append(Duty("look", contract().leases.look_s, _Look()))
@@ -171,10 +179,21 @@ def _rescue(punctual_s: Callable[[], float]) -> Callable[[], None]:
     return run
 
 
+def _bill() -> float | None:
+    """Again at once after a full batch."""
+    return 0.0 if billing.sync() and billing.deliver() == billing.BATCH else None
+
+
 def _prune() -> None:
+    hints.prune()
     for _ in range(_PRUNE_PASSES):
         if duties.prune() < duties.PRUNE_BATCH:
             return
+
+
+def _refill() -> float | None:
+    """Again soon while there is something to refill."""
+    return _REFILL_SOON_S if tickets.refill() else None
 
 
 def _nudge() -> None:

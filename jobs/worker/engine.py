@@ -17,6 +17,7 @@ from jobs.domain.errors import RedisUnavailable
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
 from jobs.lifecycle.settlement import Ending, TimedOutAfter
+from jobs.operations import workers
 from jobs.store import catalog, keys, redis
 from jobs.worker import birth, db, duties, execution, handing_back
 from jobs.worker.heartbeat import Heartbeat
@@ -96,6 +97,8 @@ class Engine:
                 "[Asynq] nothing is run: ASYNQ_POLLING_ENABLED and UPDATE_TASK are both false"
             )
             return
+        if not settings.UPDATE_TASK:
+            log.warning("UPDATE_TASK=false: without Redis this worker would stand still")
         self.threads.spawn("settler", lambda: self.settler.step(0.5))
         self.threads.spawn("watchdog", self._watch)
         self.threads.spawn("feeder", self.feeder.step, until=lambda: self.stopping)

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from jobs.domain.errors import UnknownType
 from jobs.domain.states import State, Status, state_from_wire, status_from_wire
 from jobs.handlers.registry import handler
+from jobs.lifecycle.breaker import name_of, service_name
 from jobs.lifecycle.why import WhyFacts, why_not_running
 from jobs.models import Breaker, Platform, Queue, ShardCount
 from jobs.selectors import health, workers
@@ -86,7 +87,9 @@ def _breaker(platform: str | None) -> tuple[str | None, float | None]:
     """(name of a breaker that holds it up, seconds since it opened turned into what is left)."""
     if platform is None:
         return None, None
-    row = Breaker.objects.filter(name=f"platform:{platform}").exclude(state="CLOSED").first()
+    base_url = Platform.objects.filter(name=platform).values_list("base_url", flat=True).first()
+    names = [name_of(platform), service_name(base_url or "")]
+    row = Breaker.objects.filter(name__in=names).exclude(state="CLOSED").first()
     if row is None:
         return None, None
     left_s = 30.0 - (time.time() - row.opened_at.timestamp()) if row.opened_at else 0.0

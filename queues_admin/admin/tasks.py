@@ -20,6 +20,7 @@ from jobs.store import catalog
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.keyset import with_query
 from queues_admin.admin.numbers import state_counts
+from queues_admin.admin.plan_actions import bulk_buttons
 from queues_admin.admin.task_actions import act
 from queues_admin.admin.task_page import detail
 from queues_admin.admin.task_search import FILTERS, filters, search
@@ -81,6 +82,7 @@ def _frame(request: HttpRequest, wanted: TaskFilter) -> dict[str, Any]:
         "given": {name: request.GET.get(name, "") for name in (*FILTERS, "q")},
         "tabs": _tabs(request, wanted, queue),
         "state": wanted.state,
+        "bulk": bulk_buttons(request, wanted),
         "queues": [row.name for row in catalog.queues().rows],
         "statuses": [status.wire for status in Status if status.wire],
         "types": names(),

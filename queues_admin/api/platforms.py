@@ -10,7 +10,7 @@ from jobs.operations import breakers
 from jobs.operations import platforms as operations
 from jobs.operations.platforms import PlatformSpec
 from jobs.selectors import platforms
-from jobs.selectors.paging import Page
+from jobs.selectors.paging import Page, whole
 from jobs.selectors.platforms import BreakerView, PlatformView
 from queues_admin.api.bodies import ForceBreaker, PlatformChange, PlatformNew
 from queues_admin.api.endpoint import Api, Call, endpoint
@@ -82,19 +82,45 @@ class Breaker(Api):
         raises=(NotFound,),
     )
     def post(self, call: Call, name: str) -> Reply:
-        asked: ForceBreaker = call.body
-        before = platforms.get(name).breaker
-        with call.audited(
-            f"platform:{name}",
-            reason=asked.reason,
-            before={"state": before.state, "forced": before.forced},
-        ) as after:
-            if asked.state is None:
-                breakers.release(name)
-            else:
-                breakers.force(name, asked.state, until_s=asked.for_s)
-            after["forced"] = asked.state
-        return Reply(data=platforms.get(name).breaker)
+        return _force(call, platforms.get(name).breaker)
+
+
+class Breakers(Api):
+    @endpoint(
+        summary="All circuit breakers: of platforms and of service instances",
+        scope="read",
+        data=Page[BreakerView],
+    )
+    def get(self, call: Call) -> Reply:
+        return Reply(data=whole(platforms.breakers()))
+
+
+class NamedBreaker(Api):
+    @endpoint(
+        summary="Hold any breaker open or closed, or release it",
+        scope="operate",
+        action="breaker.force",
+        body=ForceBreaker,
+        data=BreakerView,
+        raises=(NotFound,),
+    )
+    def post(self, call: Call, name: str) -> Reply:
+        return _force(call, platforms.breaker(name))
+
+
+def _force(call: Call, before: BreakerView) -> Reply:
+    asked: ForceBreaker = call.body
+    with call.audited(
+        before.name,
+        reason=asked.reason,
+        before={"state": before.state, "forced": before.forced},
+    ) as after:
+        if asked.state is None:
+            breakers.release(before.name)
+        else:
+            breakers.force(before.name, asked.state, until_s=asked.for_s)
+        after["forced"] = asked.state
+    return Reply(data=platforms.breaker(before.name))
 
 
 def _check_private(call: Call, asked: PlatformChange) -> None:

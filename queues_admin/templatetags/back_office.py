@@ -24,6 +24,7 @@ _MENU = (
     (gettext_noop("Schedulers"), "admin:jobs_schedule_changelist", "jobs.view_schedule"),
     (gettext_noop("Redis Info"), "admin:jobs_queue_redis", "jobs.view_queue"),
     (gettext_noop("Tasks"), "admin:jobs_task_changelist", "jobs.view_task"),
+    (gettext_noop("Plans"), "admin:jobs_plan_changelist", "jobs.view_plan"),
     (gettext_noop("Platforms"), "admin:jobs_platform_changelist", "jobs.view_platform"),
     (gettext_noop("Accounts"), "admin:jobs_account_changelist", "jobs.view_account"),
     (gettext_noop("Audit log"), "admin:jobs_auditentry_changelist", "jobs.view_auditentry"),

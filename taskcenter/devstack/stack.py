@@ -70,6 +70,7 @@ class Stack:
         return redis.url
 
     def _prepare(self) -> None:
+        (self.options.data / "static").mkdir(exist_ok=True)
         long_statements = {"TASKCENTER_DB_STATEMENT_TIMEOUT_S": "3600"}
         self.supervisor.finish(
             self._manage("migrate", "migrate", "--noinput", extra_env=long_statements), 3600

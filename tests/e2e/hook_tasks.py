@@ -39,8 +39,7 @@ def failed(payload: dict[str, Any], failure: Failure, error: str) -> None:
 
 
 async def exhausted(payload: dict[str, Any], failure: Failure, error: str) -> None:
-    await asyncio.sleep(0)
-    _note("exhausted", payload, failure, error)
+    await asyncio.to_thread(_note, "exhausted", payload, failure, error)
 
 
 @task("test:fails", policy=QUICK, on_failure=failed, on_exhausted=exhausted)

@@ -265,6 +265,7 @@ def test_a_worker_frozen_beyond_its_lease_can_write_nothing_when_it_thaws(
     reaches(again, COMPLETED)
 
 
+@pytest.mark.faults
 @pytest.mark.req("X-09")
 def test_one_task_that_kills_workers_is_convicted_and_its_neighbours_are_not(
     processes: Processes,

@@ -22,6 +22,7 @@ PAGES = {
     "/admin/jobs/queue/redis/": "viewer",
     "/admin/jobs/worker/": "viewer",
     "/admin/jobs/schedule/": "viewer",
+    "/admin/jobs/plan/": "viewer",
     "/admin/jobs/platform/": "viewer",
     "/admin/jobs/breaker/": "viewer",
     "/admin/jobs/account/": "finance",
@@ -104,7 +105,15 @@ def test_only_finance_cancels_what_was_charged() -> None:
 @pytest.mark.req("T-03")
 def test_the_menu_offers_what_the_role_may_open() -> None:
     entries = {e["words"] for e in _menu(client_of("viewer"))}
-    assert entries == {"Queues", "Servers", "Schedulers", "Redis Info", "Tasks", "Platforms"}
+    assert entries == {
+        "Queues",
+        "Servers",
+        "Schedulers",
+        "Redis Info",
+        "Tasks",
+        "Plans",
+        "Platforms",
+    }
     assert "Accounts" in {e["words"] for e in _menu(client_of("finance"))}
     assert [e["words"] for e in _menu(client_of("root"))][:4] == [
         "Queues",

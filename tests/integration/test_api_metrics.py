@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.contract.reader import contract
-from jobs.operations import duties
+from jobs.operations import duties, ledger
 from jobs.operations.tasks import submit
 from jobs.selectors import figures
 from jobs.store import postgres
@@ -139,6 +139,7 @@ def test_a_token_or_network_keeps_others_out_but_not_loopback(settings: Any) -> 
 @pytest.mark.req("C-03")
 def test_a_mismatch_in_the_ledger_is_seen() -> None:
     postgres.query("INSERT INTO account (tenant_id, user_id, balance) VALUES (1, 1, 5) RETURNING 1")
+    assert ledger.Reconciler().step() == 1
     assert _scrape()[("taskcenter_ledger_mismatches", "")] == 1
 
 

@@ -3,18 +3,19 @@
 WITH o AS (
   SELECT * FROM unnest(%(ids)s::uuid[], %(tokens)s::int[], %(states)s::smallint[], %(statuses)s::smallint[],
     %(delays_s)s::float8[], %(counts)s::boolean[], %(dead)s::boolean[], %(kinds)s::smallint[], %(errors)s::text[],
-    %(results)s::text[], %(progress)s::smallint[], %(crashed)s::int[])
-    AS o(id, token, state, status, delay_s, counts, dead, kind, error, result, progress, crashed)
+    %(results)s::text[], %(progress)s::smallint[], %(crashed)s::int[], %(refunds)s::bigint[])
+    AS o(id, token, state, status, delay_s, counts, dead, kind, error, result, progress, crashed, refund)
 ), t AS MATERIALIZED (
   SELECT * FROM task WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
 ), j AS MATERIALIZED (  -- joined before any filter: the planner would expect one row and join 200 x 200 by hand
   SELECT t.id, t.queue_id, t.started_at, t.runs, t.credits, t.account_id, t.cycle, t.flags, t.parent_id, t.max_retries,
     t.state AS was, t.worker_id, t.token AS held, t.cancel > 0 AND o.status <> 4 AS cancelled, o.*
-  FROM t JOIN o AS o(task_id, token, state, status, delay_s, counts, dead, kind, error, result, progress, crashed)
-    ON o.task_id = t.id
+  FROM t JOIN o AS o(task_id, token, state, status, delay_s, counts, dead, kind, error, result, progress, crashed,
+    refund) ON o.task_id = t.id
 ), l AS MATERIALIZED (
   SELECT id, queue_id, started_at, runs, credits, account_id, cycle, flags, parent_id, max_retries,
     token, delay_s, error, result, counts, progress, crashed, cancelled,
+    greatest(0, least(coalesce(refund, credits), credits)) AS refund,
     CASE WHEN cancelled THEN 6 ELSE state END AS state,
     CASE WHEN cancelled THEN 9 ELSE status END AS status,
     CASE WHEN cancelled THEN 4 ELSE kind END AS kind,
@@ -37,8 +38,9 @@ WITH o AS (
   WHERE error IS NOT NULL OR result IS NOT NULL
 ), f AS (
   INSERT INTO credit_entry (account_id, kind, amount, task_id, cycle, reason, actor)
-  SELECT account_id, 3, credits, id, cycle, CASE WHEN cancelled THEN 'cancelled' ELSE 'failed' END, 'system' FROM l
-  WHERE credits > 0 AND status IN (5, 9) AND state IN (5, 6) ORDER BY id
+  SELECT account_id, 3, refund, id, cycle, CASE WHEN refund < credits THEN 'partly billed'
+    WHEN status = 9 THEN 'cancelled' ELSE 'failed' END, 'system' FROM l
+  WHERE refund > 0 AND status IN (5, 9) AND state IN (5, 6) ORDER BY id
   ON CONFLICT (task_id, cycle) WHERE kind = 3 DO NOTHING
   RETURNING task_id, account_id, amount
 ), s AS (

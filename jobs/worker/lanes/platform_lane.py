@@ -9,7 +9,7 @@ from jobs.domain.outcomes import Outcome
 from jobs.lifecycle.settlement import Ending
 from jobs.worker import execution
 from jobs.worker.lanes.async_lane import AsyncLane, Begun, Ended
-from jobs.worker.records import Active
+from jobs.worker.records import Active, Why
 
 log = structlog.get_logger("worker")
 
@@ -38,10 +38,12 @@ class PlatformLane:
             self._host.loop.call_soon_threadsafe(self._begin, group)
 
     def ask(self, rec: Active) -> None:
-        self._host.loop.call_soon_threadsafe(self._end, rec)
+        """A cancelled run reports within its requests' time limits; what it hears decides, a success stands."""
+        if rec.why is not Why.CANCEL:
+            self.kill(rec)
 
     def kill(self, rec: Active) -> None:
-        self.ask(rec)
+        self._host.loop.call_soon_threadsafe(self._end, rec)
 
     def close(self) -> None:
         """The loop is the async lane's."""
@@ -57,10 +59,13 @@ class PlatformLane:
 
         by_id = {rec.run.id: rec for rec in group}
 
-        def report(outcome: Outcome) -> None:
+        def report(outcome: Outcome) -> bool:
+            """False: the run was taken away meanwhile; what the platform said is for its history."""
             rec = by_id.pop(outcome.task_id, None)
-            if rec is not None and not rec.done:
-                self._settled(rec, outcome)
+            if rec is None or rec.done:
+                return False
+            self._settled(rec, outcome)
+            return True
 
         error: BaseException = RuntimeError("the platform handler reported nothing for this task")
         try:

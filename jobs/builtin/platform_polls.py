@@ -1,0 +1,78 @@
+"""Polling tasks on their platform, and what goes with it: an operator's two-phase cancel, the time limit's cancel."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from jobs.builtin import platform_steps as steps
+from jobs.builtin.platform_walk import Pair, Walk
+from jobs.domain import ids
+from jobs.operations.breakers import Heard
+from jobs.platforms import base
+
+log = structlog.get_logger("platforms")
+
+_STOPPED = (base.CancelDone, base.CancelNotFound, base.CancelUnsupported, base.TooLate)
+
+
+async def poll(walk: Walk, pairs: Sequence[Pair]) -> dict[str, Heard]:
+    """Ask about all of them and report; one request a task, or fewer where the platform has a batch call."""
+    cancels = await _ask_to_cancel(walk, pairs)
+    answers = await walk.adapter.poll([steps.poll_request(facts) for _, facts in pairs])
+    answered = [
+        (run, facts, answers.get(run.id) or base.TransientPoll(reason="the adapter left it out"))
+        for run, facts in pairs
+    ]
+    heard = {run.id: _heard(answer) for run, _, answer in answered}
+    await asyncio.gather(
+        *(
+            _report(walk, (run, facts), answer, cancels.get(run.id))
+            for run, facts, answer in answered
+        )
+    )
+    return heard
+
+
+async def _report(
+    walk: Walk, pair: Pair, answer: base.PollResult, cancel_answer: str | None
+) -> None:
+    """Past the time limit: cancel over there first; what had ended by then is asked for its final word."""
+    run, facts = pair
+    stopped = True
+    if steps.expires(facts, answer):
+        request = steps.poll_request(facts)
+        cancelled = await walk.adapter.cancel(request)
+        if isinstance(cancelled, base.TooLate):
+            answer = (await walk.adapter.poll([request])).get(run.id, answer)
+        stopped = isinstance(cancelled, _STOPPED)
+        word = type(cancelled).__name__
+        log.warning("time limit", task_id=ids.public_id(run.id), upstream_cancel=word)
+    walk.report(
+        steps.polled(
+            run, facts, walk.settings, answer, cancel_answer=cancel_answer, stopped=stopped
+        )
+    )
+
+
+async def _ask_to_cancel(walk: Walk, pairs: Sequence[Pair]) -> dict[str, str]:
+    """Pass on operators' two-phase cancels once; the poll that follows brings the platform's word."""
+    asked = [
+        facts
+        for _, facts in pairs
+        if walk.closed and facts.cancel_requested and facts.cancel_answer is None
+    ]
+    answers = await asyncio.gather(
+        *(walk.adapter.cancel(steps.poll_request(facts)) for facts in asked)
+    )
+    return {
+        facts.task_id: type(answer).__name__
+        for facts, answer in zip(asked, answers, strict=True)
+        if not isinstance(answer, base.CancelTransient)
+    }
+
+
+def _heard(answer: base.PollResult) -> Heard:
+    if not isinstance(answer, base.TransientPoll):
+        return Heard.GOOD
+    return Heard.REFUSED if answer.alive else Heard.NOTHING

@@ -1,0 +1,182 @@
+"""`manage.py tasks list|inspect|run|cancel|archive|delete|submit`."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from jobs.domain import ids
+from jobs.domain.errors import Invalid
+from jobs.management import cli, submitting, tables
+from jobs.management.cli import AddVerb, Cli, Options
+from jobs.operations import actions
+from jobs.selectors import task_history
+from jobs.selectors import tasks as reading
+from jobs.selectors.masking import masked
+from jobs.selectors.paging import MOST, Page
+from jobs.selectors.task_filters import TaskFilter
+from jobs.selectors.task_view import TaskView
+
+MOST_LISTED = 10_000
+
+
+class Command(Cli):
+    help = "Look at tasks and act on them."
+
+    def verbs(self, add: AddVerb) -> None:
+        _filters(add("list", _list, "tasks by filter, newest first"))
+        add("inspect", _inspect, "one task with its runs and timeline").add_argument("task")
+        _names(add("run", _run, "run now; an archived task is redriven", changes=True))
+        _names(add("archive", _archive, "put waiting tasks aside", changes=True))
+        cancel = _names(add("cancel", _cancel, "cancel and refund", changes=True))
+        cli.consent(cancel)
+        cancel.add_argument("--force", action="store_true", help="end a running task at once")
+        delete = _names(add("delete", _delete, "delete; refunds what is unfinished", changes=True))
+        cli.consent(delete)
+        submitting.declare(add("submit", submitting.submit, "submit a task"))
+
+
+def _filters(verb: ArgumentParser) -> None:
+    for flag, dest in (
+        *(("--queue", "queue"), ("--state", "state"), ("--status", "status"), ("--type", "type")),
+        *(("--platform", "platform"), ("--user", "user_id"), ("--business", "business_id")),
+        *(("--trace", "trace_id"), ("--tag", "tag"), ("--created-after", "created_after")),
+        *(("--created-before", "created_before"), ("--q", "q")),
+    ):
+        verb.add_argument(flag, dest=dest, default=None)
+    verb.add_argument("--payload", action="append", default=[], metavar="PATH=VALUE")
+    verb.add_argument("--limit", type=int, default=20, help=f"1 to {MOST_LISTED:,}")
+    verb.add_argument("--cursor", default=None, help="the `next_cursor` of an earlier list")
+    verb.add_argument("--ids", action="store_true", help="only the ids, a line each")
+
+
+def _names(verb: ArgumentParser) -> ArgumentParser:
+    verb.add_argument("tasks", nargs="+", help="task or job ids; - reads them from standard input")
+    return verb
+
+
+def _list(command: Cli, options: Options) -> None:
+    if not 1 <= options["limit"] <= MOST_LISTED:
+        raise Invalid(f"--limit is between 1 and {MOST_LISTED}", given=options["limit"])
+    given = {name: options[name] for name in TaskFilter.__struct_fields__ if name != "payload"}
+    given["payload"] = cli.pairs(options["payload"])
+    page = _page(cli.converted(given, TaskFilter), options["cursor"], options["limit"])
+    if options["ids"]:
+        command.stdout.write("".join(f"{task.task_id}\n" for task in page.items), ending="")
+        return
+    shown = tables.table("", _COLUMNS, (_cells(task) for task in page.items))
+    more = f"{len(page.items)} of about {page.estimated_total:,}"
+    more += f"; go on with --cursor {page.next_cursor}" if page.next_cursor else ""
+    command.show(options, page, shown, more)
+
+
+def _page(wanted: TaskFilter, cursor: str | None, limit: int) -> Page[TaskView]:
+    first = page = reading.listing(wanted, after=cursor, limit=min(MOST, limit))
+    items = list(page.items)
+    while page.next_cursor and len(items) < limit:
+        page = reading.listing(wanted, after=page.next_cursor, limit=min(MOST, limit - len(items)))
+        items += page.items
+    return Page(items=items, next_cursor=page.next_cursor, estimated_total=first.estimated_total)
+
+
+_COLUMNS = (
+    *("task", "type", "queue", "state", "status", "retried", "user", "credits", "created"),
+    *("next run", "last error"),
+)
+
+
+def _cells(task: TaskView) -> tuple[Any, ...]:
+    user = None if task.user_id is None else str(task.user_id)
+    retried = f"{task.retried}/{task.max_retries}"
+    return (
+        *(task.task_id, task.type, task.queue, task.state, task.status, retried, user),
+        *(task.credits, task.created_at, task.next_process_at, tables.first_line(task.last_error)),
+    )
+
+
+def _inspect(command: Cli, options: Options) -> None:
+    task_id = ids.parse_id(options["task"])
+    facts = masked(msgspec.json.decode(msgspec.json.encode(reading.get(task_id))))
+    runs, events = task_history.attempts(task_id).items, task_history.events(task_id).items
+    document = {"task": facts, "attempts": runs, "events": events}
+    told = {k: v for k, v in facts.items() if k != "links"}
+    told |= {k: msgspec.json.encode(facts[k]).decode() for k in ("payload", "result", "headers")}
+    columns = ("attempt", "outcome", "started", "seconds", "worker", "error")
+    lines = (
+        (r.attempt, r.outcome, r.started_at, r.duration, r.worker, tables.first_line(r.error, 120))
+        for r in runs
+    )
+    command.show(
+        options,
+        document,
+        tables.record("Task", told),
+        tables.table("Attempts", columns, lines),
+        tables.table("Events", ("at", "kind", "actor"), ((e.at, e.kind, e.actor) for e in events)),
+    )
+
+
+def _run(command: Cli, options: Options) -> None:
+    def act(task_id: UUID) -> Options:
+        actions.run_now(task_id, actor=cli.actor())
+        return {"state": "pending"}
+
+    _each(command, options, "task.run", act)
+
+
+def _archive(command: Cli, options: Options) -> None:
+    def act(task_id: UUID) -> Options:
+        actions.archive(task_id, actor=cli.actor())
+        return {"state": "archived"}
+
+    _each(command, options, "task.archive", act)
+
+
+def _delete(command: Cli, options: Options) -> None:
+    def act(task_id: UUID) -> Options:
+        actions.delete(task_id, actor=cli.actor())
+        return {"deleted": True}
+
+    _each(command, options, "task.delete", act, question="Delete")
+
+
+def _cancel(command: Cli, options: Options) -> None:
+    reason = options["reason"] or actions.DEFAULT_CANCEL_REASON
+
+    def act(task_id: UUID) -> Options:
+        done = actions.cancel(task_id, reason=reason, actor=cli.actor(), force=options["force"])
+        told = {"user_id": done.user_id, "credits": done.credits, "refunded": done.refunded}
+        return told | ({"cancel_requested": True} if done.requested else {})
+
+    _each(command, options, "task.cancel", act, question="Cancel and refund", reason=reason)
+
+
+def _each(
+    command: Cli,
+    options: Options,
+    action: str,
+    act: Callable[[UUID], Options],
+    *,
+    question: str = "",
+    reason: str = "",
+) -> None:
+    names = [n for given in options["tasks"] for n in (_stdin() if given == "-" else [given])]
+    if question:
+        command.agree(options, f"{question} {len(names)} task{'s' if len(names) > 1 else ''}?")
+
+    def one(name: str) -> Options:
+        task_id = ids.parse_id(name)
+        state, _ = reading.place(task_id)
+        target = reading.public_id(task_id)
+        why = reason or options.get("reason", "")
+        with command.audited(action, target, reason=why, before={"state": state.wire}) as after:
+            after.update(act(task_id))
+        return after
+
+    cli.each(command, options, "task_id", names, one)
+
+
+def _stdin() -> list[str]:
+    return sys.stdin.read().split()

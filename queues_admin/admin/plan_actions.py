@@ -1,0 +1,295 @@
+"""What an operator does with plans: make one of the present filter, execute, pause, resume, abort."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from django import forms
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from jobs.builtin import plans as builtin
+from jobs.domain.plans import EVENTS, WATCHED, PlanAction
+from jobs.models import Plan
+from jobs.operations import plans as operations
+from jobs.selectors import plan_view, plans
+from jobs.selectors.plan_view import PlanView
+from jobs.selectors.plans import PlanFilter
+from jobs.selectors.task_filters import TaskFilter
+from queues_admin.admin.base import actor, may, read_only
+from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
+from queues_admin.admin.plan_words import ACTIONS, filter_words
+from queues_admin.permissions import for_task
+
+
+class PlanForm(ReasonForm):
+    """The filter as the list had it; nothing of it can be typed here."""
+
+
+class SlowForm(PlanForm):
+    rate = forms.IntegerField(
+        label=gettext_lazy("Tasks a minute (empty: as fast as possible)"),
+        min_value=1,
+        max_value=operations.MOST_A_MINUTE,
+        required=False,
+    )
+    canary = forms.IntegerField(
+        label=gettext_lazy("Canary: so many first, then wait how they end"),
+        min_value=1,
+        max_value=operations.MOST_CANARIES,
+        required=False,
+    )
+    stop_percent = forms.IntegerField(
+        label=gettext_lazy("Stop when more than this percentage fails again"),
+        min_value=1,
+        max_value=100,
+        initial=50,
+    )
+    field_order = ("rate", "canary", "stop_percent", "reason")
+
+
+class CountForm(OptionalReasonForm):
+    count = forms.IntegerField(label=gettext_lazy("Type the number of tasks to confirm"))
+    field_order = ("count", "reason")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanButton:
+    label: str
+    url: str
+    danger: bool
+
+
+def new(request: HttpRequest) -> HttpResponse:
+    """Say what is to be planned; the POST freezes it and leads to the preview."""
+    action = _action(request.GET.get("action", ""))
+    wanted = _wanted(request)
+    if not plans.stored(wanted):
+        raise Http404(_("A plan needs a filter."))
+    made: list[int] = []
+
+    def perform(given: dict[str, Any]) -> Done:
+        options = {name: given[name] for name in SlowForm.base_fields if name in given}
+        plan = builtin.draft(action, wanted, actor=actor(request), **options)
+        made.append(plan.pk)
+        after = {"plan": plan.pk, "filter": plan.filter, "tasks": plan.tasks}
+        return Done(message="", after=after, show=lambda: HttpResponseRedirect(url_of(plan.pk)))
+
+    return confirm(
+        request,
+        Change(
+            action="plan.create",
+            target=f"plan:{action.value}",
+            title=_("%(action)s: make a plan") % {"action": ACTIONS[action.value]},
+            button=_("Preview"),
+            effects=[
+                _("All tasks with %(filter)s are looked up and kept as a plan.")
+                % {"filter": filter_words(plans.stored(wanted))},
+                _("Nothing is changed yet: the preview shows the effect, and then you decide."),
+            ],
+            permissions=_least(request, action),
+            back=_list_url(request),
+            perform=perform,
+            form=SlowForm if action in WATCHED else PlanForm,
+        ),
+    )
+
+
+def act(request: HttpRequest, plan_id: int, verb: str) -> HttpResponse:
+    """The confirmation page and its POST for execute, pause, resume and abort."""
+    plan = Plan.objects.filter(pk=plan_id).first()
+    if plan is None or verb not in _VERBS:
+        raise Http404(_("There is no such plan."))
+    view, what = plan_view.view(plan), _VERBS[verb]
+    typed = verb == "execute" and view.preview.typed_count
+    return confirm(
+        request,
+        Change(
+            action=f"plan.{verb}",
+            target=f"plan:{plan_id}",
+            title=_("%(verb)s: plan %(id)s") % {"verb": what.label, "id": plan_id},
+            button=str(what.label),
+            effects=what.effects(view),
+            permissions=permissions(view),
+            back=url_of(plan_id),
+            perform=lambda given: what.perform(plan, given, actor(request)),
+            form=CountForm if typed else what.form,
+            before={"state": view.state},
+            danger=what.danger,
+        ),
+    )
+
+
+def buttons(request: HttpRequest, view: PlanView) -> list[PlanButton]:
+    """What the plan's state and this person's permissions allow."""
+    if read_only() or not may(request, *permissions(view)):
+        return []
+    return [
+        PlanButton(
+            label=str(_VERBS[verb].label),
+            url=reverse("admin:jobs_plan_act", args=[view.id, verb]),
+            danger=_VERBS[verb].danger,
+        )
+        for verb in _ALLOWED.get(view.state, ())
+        if verb != "execute" or view.preview.tasks
+    ]
+
+
+def bulk_buttons(request: HttpRequest, wanted: TaskFilter) -> list[PlanButton]:
+    """The list's buttons for all tasks that its filter shows."""
+    fields = {name: getattr(wanted, name) for name in TaskFilter.__struct_fields__}
+    given = plans.stored(PlanFilter(**fields))
+    if not given or wanted.payload or read_only():
+        return []
+    return [
+        PlanButton(
+            label=str(ACTIONS[action.value]),
+            url=f"{reverse('admin:jobs_plan_new')}?{urlencode({'action': action.value, **given})}",
+            danger=action in (PlanAction.CANCEL, PlanAction.DELETE),
+        )
+        for action in _offered(wanted.state)
+        if may(request, *_least(request, action))
+    ]
+
+
+def permissions(view: PlanView) -> tuple[str, ...]:
+    """Every permission that carrying this plan out needs; the same as for its tasks one by one."""
+    needed: dict[str, None] = {}
+    for event in EVENTS[PlanAction(view.action)]:
+        needed.update(dict.fromkeys(for_task(event, refunds=view.preview.refunded_credits)))
+    return tuple(needed)
+
+
+def url_of(plan_id: int) -> str:
+    return reverse("admin:jobs_plan_change", args=[plan_id])
+
+
+def in_undo_window(view: PlanView) -> bool:
+    """Whether the first change is still to come."""
+    return (
+        view.state == "running" and view.starts_at is not None and view.starts_at > timezone.now()
+    )
+
+
+def _least(request: HttpRequest, action: PlanAction) -> tuple[str, ...]:
+    """To make a plan; its preview shows whether more is needed. A cancel is also for those who only refund."""
+    if action is PlanAction.CANCEL and may(request, "jobs.refund_task"):
+        return ("jobs.refund_task",)
+    return ("jobs.operate_task",)
+
+
+def _offered(state: str | None) -> list[PlanAction]:
+    """What makes sense on a state's tab."""
+    if state == "completed":
+        return [PlanAction.DELETE]
+    if state == "active":
+        return [PlanAction.CANCEL]
+    usual = [PlanAction.RETRY, PlanAction.ARCHIVE, PlanAction.CANCEL, PlanAction.DELETE]
+    if state == "archived":
+        usual.remove(PlanAction.ARCHIVE)
+    return usual
+
+
+def _action(text: str) -> PlanAction:
+    try:
+        return PlanAction(text)
+    except ValueError:
+        raise Http404 from None
+
+
+def _wanted(request: HttpRequest) -> PlanFilter:
+    """The filter in the address."""
+    known = {*TaskFilter.__struct_fields__, "states"} - {"payload"}
+    given: dict[str, Any] = {
+        name: str(text).replace("\x00", "")[:512]
+        for name, text in request.GET.dict().items()
+        if name in known and text
+    }
+    if "states" in given:
+        given["states"] = given["states"].split(",")
+    try:
+        return plans.filter_of(given)
+    except msgspec.ValidationError:
+        raise Http404 from None
+
+
+def _list_url(request: HttpRequest) -> str:
+    kept = {name: text for name, text in request.GET.items() if name not in ("action", "states")}
+    return f"{reverse('admin:jobs_task_changelist')}?{urlencode(kept)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Verb:
+    label: Any
+    effects: Callable[[PlanView], list[str]]
+    perform: Callable[[Plan, dict[str, Any], str], Done]
+    form: type[ReasonForm] = OptionalReasonForm
+    danger: bool = False
+
+
+def _execute(plan: Plan, given: dict[str, Any], who: str) -> Done:
+    operations.execute(plan.pk, actor=who, tenant_id=plan.tenant_id, count=given.get("count"))
+    message = _("The plan begins after the undo window; until then an abort changes nothing.")
+    return Done(message=message, after={"tasks": plan.tasks})
+
+
+def _pause(plan: Plan, given: dict[str, Any], _who: str) -> Done:
+    operations.pause(plan.pk, tenant_id=plan.tenant_id, reason=given["reason"])
+    return Done(message=_("The plan is paused."), after={"state": "paused"})
+
+
+def _resume(plan: Plan, _given: dict[str, Any], _who: str) -> Done:
+    operations.resume(plan.pk, tenant_id=plan.tenant_id)
+    return Done(message=_("The plan goes on."), after={"state": "running"})
+
+
+def _abort(plan: Plan, given: dict[str, Any], _who: str) -> Done:
+    operations.abort(plan.pk, tenant_id=plan.tenant_id, reason=given["reason"])
+    return Done(message=_("The plan is aborted."), after={"state": "aborted"})
+
+
+def _execute_effects(view: PlanView) -> list[str]:
+    preview = view.preview
+    lines = [
+        _("%(action)s: %(n)s tasks of %(users)s users.")
+        % {"action": ACTIONS[view.action], "n": preview.tasks, "users": preview.users}
+    ]
+    if preview.refunded_credits:
+        lines.append(_("%(n)s credits go back.") % {"n": preview.refunded_credits})
+    if preview.charged_credits:
+        lines.append(_("%(n)s credits are charged again.") % {"n": preview.charged_credits})
+    return lines
+
+
+_VERBS = {
+    "execute": _Verb(
+        label=gettext_lazy("Execute"), effects=_execute_effects, perform=_execute, danger=True
+    ),
+    "pause": _Verb(
+        label=gettext_lazy("Pause"),
+        effects=lambda _view: [_("No further task is changed until somebody resumes the plan.")],
+        perform=_pause,
+    ),
+    "resume": _Verb(
+        label=gettext_lazy("Resume"),
+        effects=lambda _view: [_("The plan goes on with the tasks that are left.")],
+        perform=_resume,
+    ),
+    "abort": _Verb(
+        label=gettext_lazy("Abort"),
+        effects=lambda _view: [_("The plan ends for good; what it has changed stays changed.")],
+        perform=_abort,
+        danger=True,
+    ),
+}
+_ALLOWED = {
+    "freezing": ("abort",),
+    "preview": ("execute", "abort"),
+    "running": ("pause", "abort"),
+    "paused": ("resume", "abort"),
+}

@@ -90,7 +90,9 @@ def _rendering(log_format: str) -> list[Processor]:
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
-    return [*first, structlog.dev.ConsoleRenderer(colors=False)]
+    # rich tracebacks would print local variables: payloads, tokens
+    plain = structlog.dev.plain_traceback
+    return [*first, structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain)]
 
 
 def _loggers(level: str) -> Mapping[str, Any]:

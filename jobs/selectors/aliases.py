@@ -7,6 +7,25 @@ from jobs.domain.errors import Conflict, TaskNotFound
 from jobs.store import postgres
 
 
+def identify(any_id: str, tenant_id: int = 1) -> UUID:
+    """The id behind whatever a caller calls a task: ours, a job id, the caller's own name, an older system's id.
+
+    An unknown name comes back as an id that no task has. Raises Conflict for an old id that several tasks have.
+    """
+    found = ids.parse_id(any_id, tenant_id)
+    name = ids.task_part(any_id)
+    if found != ids.custom_id(tenant_id, name):
+        return found
+    if not name.isprintable():
+        return found
+    if postgres.query("SELECT 1 FROM task WHERE id = %s", [found]):
+        return found
+    try:
+        return resolve(name, tenant_id)
+    except TaskNotFound:
+        return found
+
+
 def resolve(alias: str, tenant_id: int = 1) -> UUID:
     """The one task with this old id. Raises TaskNotFound, Conflict with the candidates when several have it."""
     rows = postgres.query(

@@ -7,7 +7,6 @@ from django.db import DatabaseError
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable
-from jobs.domain.states import Lane
 from jobs.selectors import queues, workers
 from jobs.selectors.queues import LEVELS, QueueView
 from jobs.store import keys, postgres, redis
@@ -61,12 +60,13 @@ def worst_level(listed: list[QueueView]) -> str:
 def drift(listed: list[QueueView]) -> int | None:
     """Summed over queues: tasks that wait within the window minus tickets that are out; transient while busy."""
     window, names = contract().limits.window, [q.queue for q in listed]
-    lists = [keys.tickets(name, lane) for name in names for lane in (Lane.ASYNC, Lane.PROCESS)]
+    lists = [keys.tickets(name, lane) for name in names for lane in keys.LISTED]
     try:
         depths = redis.depths(lists)
     except RedisUnavailable:
         return None
-    tickets = [a + b for a, b in zip(depths[::2], depths[1::2], strict=True)]
+    each = len(keys.LISTED)
+    tickets = [sum(depths[at : at + each]) for at in range(0, len(depths), each)]
     return sum(
         max(0, min(q.pending, window) - n)
         for q, n in zip(listed, tickets, strict=True)

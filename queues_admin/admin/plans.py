@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, cast
 
 from django.contrib import admin
@@ -154,4 +155,4 @@ def _cell(item: PlanItemView, name: str) -> Any:
     value = getattr(item, name)
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + value
-    return "" if value is None else value
+    return value.isoformat() if isinstance(value, datetime) else value

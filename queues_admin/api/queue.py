@@ -18,6 +18,7 @@ from jobs.domain.errors import (
 from jobs.domain.states import State
 from jobs.operations import actions
 from jobs.selectors import health, overview, queues, task_pages, tasks
+from jobs.selectors.aliases import identify
 from jobs.selectors.health import Health
 from jobs.selectors.overview import Overview
 from jobs.selectors.queues import QueueStats
@@ -180,7 +181,7 @@ class CancelBatchView(Api):
 
 
 def _cancel(call: Call, task_id: str, reason: str, *, force: bool = False) -> actions.Cancelled:
-    found = ids.parse_id(task_id, call.tenant_id)
+    found = identify(task_id, call.tenant_id)
     with call.audited(ids.task_part(task_id), reason=reason) as after:
         done = actions.cancel(
             found, reason=reason, actor=call.actor, force=force, tenant_id=call.tenant_id
@@ -218,7 +219,7 @@ def _cancel_item(call: Call, task_id: str, reason: str) -> CancelItem:
 
 def _find(call: Call, any_id: str, queue: str | None) -> tuple[UUID, State]:
     """The task behind a task or job id, in that queue if one is given. Raises TaskNotFound, UnknownQueue."""
-    found = ids.parse_id(any_id, call.tenant_id)
+    found = identify(any_id, call.tenant_id)
     state, places = tasks.place(found, call.tenant_id)
     if queue is not None and catalog.queues().get(queue).id not in places:
         raise TaskNotFound("There is no such task in this queue", task_id=any_id, queue=queue)

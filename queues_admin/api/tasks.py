@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from jobs.domain import ids
 from jobs.domain.errors import (
     Conflict,
     InsufficientCredits,
@@ -18,6 +17,7 @@ from jobs.operations.locks import Refused
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import Submitted
 from jobs.selectors import task_history, tasks
+from jobs.selectors.aliases import identify
 from jobs.selectors.paging import Page
 from jobs.selectors.task_filters import TaskFilter
 from jobs.selectors.task_history import Attempt, TimelineEvent
@@ -121,9 +121,7 @@ class Status(Api):
 class Attempts(Api):
     @endpoint(summary="A task's runs", scope="read", data=Page[Attempt], raises=(NotFound,))
     def get(self, call: Call, task_id: str) -> Reply:
-        return Reply(
-            data=task_history.attempts(ids.parse_id(task_id, call.tenant_id), call.tenant_id)
-        )
+        return Reply(data=task_history.attempts(identify(task_id, call.tenant_id), call.tenant_id))
 
 
 class Events(Api):
@@ -131,9 +129,7 @@ class Events(Api):
         summary="A task's timeline", scope="read", data=Page[TimelineEvent], raises=(NotFound,)
     )
     def get(self, call: Call, task_id: str) -> Reply:
-        return Reply(
-            data=task_history.events(ids.parse_id(task_id, call.tenant_id), call.tenant_id)
-        )
+        return Reply(data=task_history.events(identify(task_id, call.tenant_id), call.tenant_id))
 
 
 def submit(call: Call) -> Reply:
@@ -150,7 +146,7 @@ def submit(call: Call) -> Reply:
 
 
 def read(call: Call, task_id: str) -> Reply:
-    found = ids.parse_id(task_id, call.tenant_id)
+    found = identify(task_id, call.tenant_id)
     view = tasks.get(found, call.tenant_id)
     if call.query.wait and view.finished_at is None and view.state != "archived":
         waiting.until_ended(found, call.query.wait, caller=call.caller.key_id)

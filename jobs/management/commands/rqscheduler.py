@@ -38,6 +38,10 @@ class Command(BaseCommand):
             raise CommandError("--interval must be between 0.05 and 3600 seconds")
         if options["pid"]:
             Path(options["pid"]).expanduser().write_text(str(os.getpid()))
+        if settings.ASYNQ_MIGRATE_EXISTING:
+            from jobs.operations.migration import migrate_if_asked  # no memory for it otherwise
+
+            migrate_if_asked()
         over = threading.Event()
 
         def stop(_signum: int, _frame: FrameType | None) -> None:

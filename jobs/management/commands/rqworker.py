@@ -55,6 +55,10 @@ class Command(BaseCommand):
         concurrency = options["concurrency"] or settings.ASYNQ_CONCURRENCY
         if concurrency < 1:
             raise CommandError("--concurrency must be at least 1")
+        if settings.ASYNQ_MIGRATE_EXISTING:
+            from jobs.operations.migration import migrate_if_asked  # no memory for it otherwise
+
+            migrate_if_asked()
         try:
             status = _run(queues, concurrency, options)
         except UnknownQueue as error:

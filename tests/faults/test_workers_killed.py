@@ -1,0 +1,97 @@
+"""Workers that are killed, frozen and restarted under load (F01, F05, F23)."""
+
+import random
+import signal
+import time
+
+import pytest
+
+from jobs.store import postgres
+from tests.support import load
+from tests.support.books import Books
+from tests.support.load import Fleet, accepted, charged, sized
+from tests.support.processes import Processes
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.req("F01", "X-09", "P-03")
+def test_random_kills_lose_double_and_refund_nothing_wrongly(
+    processes: Processes, books: Books
+) -> None:
+    dice = random.Random(1)
+    fleet = Fleet(processes, 3)
+    fleet.ready()
+    ids = accepted(charged(sized(400, 10_000), seconds=0.05))
+    for _ in range(sized(12, 200)):
+        time.sleep(dice.uniform(0.1, 0.5))
+        fleet.strike(dice)
+        fleet.replace()
+        assert books.look_at_ends() == []
+    last_s = time.monotonic()
+    eventually(lambda: books.unfinished() == 0, 60, every_s=0.25)
+    assert time.monotonic() - last_s < 30
+    assert books.check(accepted=ids) == []
+    assert books.deadlocks() == 0
+    statuses = dict(books.ask("SELECT status, count(*) FROM task GROUP BY 1"))
+    assert statuses == {5: sum(n % 100 < 14 for n in range(len(ids))), 4: 0} | {
+        4: sum(n % 100 >= 14 for n in range(len(ids)))
+    }
+
+
+@pytest.mark.req("F05", "X-07")
+def test_workers_frozen_beyond_their_lease_write_nothing_when_they_thaw(
+    processes: Processes, books: Books
+) -> None:
+    frozen = Fleet(processes, sized(3, 12))
+    frozen.ready()
+    ids = accepted(charged(sized(60, 600), seconds=1.5))
+    eventually(
+        lambda: postgres.query("SELECT count(DISTINCT worker_id) FROM task WHERE state = 2")[0][0]
+        == frozen.size
+    )
+    other = Fleet(processes, 1, args=("--concurrency", "50"))
+    other.ready()
+    for member in frozen.members:
+        member.signal(signal.SIGSTOP)
+    eventually(lambda: books.unfinished() == 0, sized(45, 120), every_s=0.25)
+    before = books.ask("SELECT id, token, worker_id, finished_at FROM task ORDER BY id")
+    assert books.look_at_ends() == []
+    for member in frozen.members:
+        member.signal(signal.SIGCONT)
+    for member in frozen.members:
+        member.wait_for("declared dead; starting over")
+    assert books.ask("SELECT id, token, worker_id, finished_at FROM task ORDER BY id") == before
+    assert books.check(accepted=ids) == []
+    late = accepted(charged(20, seed=2))  # under new ids they work on
+    eventually(lambda: books.unfinished() == 0, 20)
+    assert books.check(accepted=[*ids, *late]) == []
+
+
+@pytest.mark.req("F23", "X-08")
+def test_rolling_restarts_lose_and_refund_nothing_and_hardly_repeat(
+    processes: Processes, books: Books
+) -> None:
+    dice = random.Random(23)
+    fleet = Fleet(processes, 2, env={"TASKCENTER_STOP_GRACE_S": "2"})
+    fleet.ready()
+    ids = accepted(charged(sized(400, 10_000), seconds=0.05))
+    for _ in range(sized(5, 20)):
+        time.sleep(dice.uniform(0.1, 0.6))
+        leaving = dice.choice(fleet.members)
+        leaving.signal(signal.SIGTERM)
+        try:
+            leaving.wait(10)
+        except AssertionError:
+            leaving.kill()
+            raise
+        fleet.ready()
+    eventually(lambda: books.unfinished() == 0, 60, every_s=0.25)
+    assert books.check(accepted=ids) == []
+    [(crashed, repeated)] = books.ask(
+        "SELECT count(*) FILTER (WHERE crashes > 0), count(*) FILTER (WHERE runs > 1) FROM task"
+    )
+    assert crashed == 0
+    assert repeated < max(len(ids) / 100, 1) + 1
+    assert load.LONG or fleet.started == 7

@@ -13,6 +13,7 @@ from jobs.operations.gates import Begun
 from jobs.operations.platform_facts import PlatformFactsRow
 from jobs.operations.runs import Run
 from jobs.platforms import base
+from jobs.store.crashes import crash_point
 
 _FULL_WAIT_S = 2.0
 _UNKNOWN = "a submit left and its answer is unknown"
@@ -54,6 +55,7 @@ async def _send(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard:
     )
     match answer:
         case base.Accepted():
+            crash_point("after_accept")
             walk.report(steps.accepted(run, facts, walk.settings, answer))
         case base.Rejected(reason=reason):
             walk.report(ends.rejected(run, facts, reason))

@@ -23,7 +23,11 @@ def next_after(cron: str, zone: str, after: datetime) -> datetime:
     """The first time strictly after `after`, in UTC. `@every` counts from the epoch, so that all schedulers agree."""
     try:
         local = after.astimezone(ZoneInfo(zone))
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a name too long for a file
+    except (
+        ZoneInfoNotFoundError,
+        ValueError,
+        OSError,
+    ) as error:
         raise Invalid(f"There is no time zone {zone!r}", field="timezone") from error
     every = _EVERY.fullmatch(cron.strip())
     if every:

@@ -1,11 +1,12 @@
 """Tables and lines for terminals: plain text in, nothing of it taken for markup or control codes."""
 
+import shutil
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
 from django.core.management.base import OutputWrapper
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -17,26 +18,32 @@ PIPED_WIDTH = 200
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Numbers stand to the right, None is a dash."""
     listed = [list(row) for row in rows]
-    made = Table(title=title or None, title_justify="left")
+    made = Table(
+        title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
     for nr, name in enumerate(columns):
         numeric = any(_is_number(row[nr]) for row in listed)
-        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        justify: JustifyMethod = "right" if numeric else "left"
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=nr == 0)
     for row in listed:
         made.add_row(*(Text(cell(value)) for value in row))
     return made
 
 
 def record(title: str, facts: dict[str, Any]) -> Table:
-    """Names and values, one under the other."""
-    return table(
-        title, ("field", "value"), [(k, v) for k, v in facts.items() if v not in (None, "", [], {})]
-    )
+    """Names and values, one under the other; what is empty is left out."""
+    kept = [(name, cell(value)) for name, value in facts.items() if value not in (None, "", [], {})]
+    return table(title, ("field", "value"), kept)
+
+
+def width(out: OutputWrapper) -> int:
+    """Characters per line: as wide as the terminal, or as a pipe's reader likes it."""
+    return shutil.get_terminal_size().columns if out.isatty() else PIPED_WIDTH
 
 
 def show(out: OutputWrapper, *shown: Shown) -> None:
-    """Print one after the other; as wide as the terminal, or as a pipe's reader likes it."""
-    width = None if out.isatty() else PIPED_WIDTH
-    console = Console(file=out, width=width, highlight=False)  # type: ignore[arg-type]
+    """Print one after the other."""
+    console = Console(file=out, width=width(out), highlight=False)  # type: ignore[arg-type]
     for one in shown:
         console.print(Text(cell(one)) if isinstance(one, str) else one)
 

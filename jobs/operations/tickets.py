@@ -16,6 +16,7 @@ from django.db import transaction
 from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
 from jobs.store import catalog, keys, postgres, redis
+from jobs.store.crashes import crash_point
 from jobs.store.redis import Ticket
 
 log = structlog.get_logger("tickets")
@@ -65,6 +66,7 @@ def push(tickets: Sequence[Ticket], *, front: bool = False) -> set[str]:
     """Push stamped tickets after their commit; returns the ids that are deferred. Never raises for Redis' sake."""
     if not tickets:
         return set()
+    crash_point("after_commit")
     limit = contract().limits.window * (2 if front else 1)
     try:
         _, full = redis.push(tickets, epoch=epoch(), limit=limit, front=front)

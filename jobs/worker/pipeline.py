@@ -14,8 +14,8 @@ from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
 from jobs.operations import runs, tickets
 from jobs.store import catalog, redis
+from jobs.store.crashes import crash_point
 from jobs.worker import db, execution, served
-from jobs.worker.crashes import crash_point
 from jobs.worker.records import Active
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from jobs.domain.errors import RedisUnavailable
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.operations import runs
 from jobs.store import redis
+from jobs.store.crashes import crash_point
 from jobs.worker import db, execution
-from jobs.worker.crashes import crash_point
 from jobs.worker.hooks import Hooks
 from jobs.worker.records import Active
 

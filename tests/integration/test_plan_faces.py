@@ -142,9 +142,8 @@ def test_the_list_offers_all_that_fit_as_a_plan_and_leads_to_its_report() -> Non
     assert "3 done" in text(page)
     for task in tasks:
         assert task.task_id in text(page)
-    rows = (
-        b"".join(root.get(f"{made['Location']}report.csv").streaming_content).decode().splitlines()
-    )
+    report: Any = root.get(f"{made['Location']}report.csv")
+    rows = b"".join(report.streaming_content).decode().splitlines()
     assert len(rows) == 4
     assert rows[1].startswith(f"{tasks[0].task_id},pending,low,,0,done,,,")
     assert [e.target for e in audits("plan.execute")] == [f"plan:{plan.pk}"]

@@ -201,6 +201,7 @@ def test_nothing_changes_in_the_undo_window_and_an_abort_there_undoes_all() -> N
     assert 25 < left_s <= 30
     assert row(plan.task_id, "state") == 3
     step = plan.task_id
+    assert step is not None
     plans.abort(plan.pk, reason="no")
     plan.refresh_from_db()
     assert (plan.state, plan.done) == ("aborted", 0)

@@ -167,7 +167,6 @@ def _entries(
     return found
 
 
-
 def url_of(database: str) -> str:
     """The tests' server, with the name of a database on it."""
     return f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{database}"

@@ -1,11 +1,11 @@
 """A wire that can be cut: a TCP proxy on loopback between a process and its store or server.
 
-    with Wire(6379) as wire:
-        url = wire.through("redis://127.0.0.1:6379/0")   # the same URL by way of the wire
-        wire.cut(); wire.heal()                          # nobody gets through; everybody again
-        wire.swallow(3)                                  # the next three replies are lost after the request passed
-        wire.lossy(0.01, seed=1)                         # every hundredth reply is lost
-        wire.slow(0.05)                                  # every chunk arrives later
+with Wire(6379) as wire:
+    url = wire.through("redis://127.0.0.1:6379/0")   # the same URL by way of the wire
+    wire.cut(); wire.heal()                          # nobody gets through; everybody again
+    wire.swallow(3)                                  # the next three replies are lost after the request passed
+    wire.lossy(0.01, seed=1)                         # every hundredth reply is lost
+    wire.slow(0.05)                                  # every chunk arrives later
 """
 
 import contextlib

@@ -31,6 +31,19 @@ def test_five_failures_in_a_row_open_it_and_a_success_breaks_the_row() -> None:
 
 
 @pytest.mark.req("E-05")
+def test_a_probe_that_was_not_sent_is_given_back_in_its_own_window_only() -> None:
+    b = _opened(now_s=0)
+    for _ in range(3):
+        b, _ = allow(b, 30)
+    assert allow(b, 31)[1] is False
+    assert allow(breaker.give_back(b, 1, started_at_s=30), 31)[1] is True
+    assert allow(breaker.give_back(b, 1, started_at_s=29), 31)[1] is False
+    used = record(b, True, 31)
+    assert breaker.give_back(used, 3, started_at_s=30).probes == 1
+    assert breaker.give_back(Breaker(), 1, started_at_s=0) == Breaker()
+
+
+@pytest.mark.req("E-05")
 def test_it_refuses_for_30_seconds_then_lets_exactly_3_probes_through() -> None:
     b = _opened(now_s=100)
     assert allow(b, 129.9)[1] is False

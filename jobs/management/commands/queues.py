@@ -19,10 +19,9 @@ from jobs.selectors import queues as reading
 from jobs.selectors.queues import QueueView
 
 WATCH_S = 2.0
-_COUNTERS = (
-    *("queue", "weight", "size", "pending", "active", "scheduled", "retry", "archived"),
-    *("completed", "processed", "failed"),
-)
+_NARROW = ("queue", "size", "pending", "active", "scheduled", "retry", "archived")
+_COUNTERS = (*_NARROW, "completed", "processed", "failed", "capacity", "utilization")
+_NARROW_CHARS = 132
 _SETTINGS = ("weight", "capacity", "concurrency")
 
 
@@ -81,21 +80,21 @@ def _list(command: Cli, options: Options) -> None:
 
 def _stats(command: Cli, options: Options) -> None:
     if options["watch"] is None:
-        command.show(options, reading.stats(), _table())
+        command.show(options, reading.stats(), _table(chars=tables.width(command.stdout)))
     elif options["json"] or not command.stdout.isatty():
         _repeat(command, options)
     else:
         _live(options["watch"])
 
 
-def _table(title: str = "") -> Table:
-    columns = (*_COUNTERS, "used", "oldest s", "state")
+def _table(title: str = "", chars: int = 1000) -> Table:
+    counters = _COUNTERS if chars >= _NARROW_CHARS else _NARROW
     rows = [
-        (*(getattr(q, name) for name in _COUNTERS), f"{q.utilization:.0%}", q.oldest_pending_s)
+        (*(getattr(q, name) for name in counters), q.oldest_pending_s)
         + ("PAUSED" if q.paused else q.backpressure_state,)
         for q in reading.stats().values()
     ]
-    return tables.table(title, columns, rows)
+    return tables.table(title, (*counters, "oldest", "state"), rows)
 
 
 def _repeat(command: Cli, options: Options) -> None:
@@ -116,10 +115,11 @@ def _repeat(command: Cli, options: Options) -> None:
 
 def _live(every_s: float) -> None:
     """In place at a terminal, until Ctrl-C."""
-    with suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False) as live:
+    console = Console()
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
             try:
-                live.update(_table(_now()), refresh=True)
+                live.update(_table(_now(), console.width), refresh=True)
             except DatabaseError as error:
                 _away(error)
                 live.update(

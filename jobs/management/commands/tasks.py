@@ -9,7 +9,8 @@ from uuid import UUID
 import msgspec
 
 from jobs.domain import ids
-from jobs.domain.errors import Invalid
+from jobs.domain.errors import Invalid, TaskNotFound
+from jobs.domain.states import State
 from jobs.management import cli, submitting, tables
 from jobs.management.cli import AddVerb, Cli, Options
 from jobs.operations import actions
@@ -98,12 +99,12 @@ def _cells(task: TaskView) -> tuple[Any, ...]:
 
 
 def _inspect(command: Cli, options: Options) -> None:
-    task_id = ids.parse_id(options["task"])
+    task_id, _ = _find(options["task"])
     facts = masked(msgspec.json.decode(msgspec.json.encode(reading.get(task_id))))
     runs, events = task_history.attempts(task_id).items, task_history.events(task_id).items
     document = {"task": facts, "attempts": runs, "events": events}
     told = {k: v for k, v in facts.items() if k != "links"}
-    told |= {k: msgspec.json.encode(facts[k]).decode() for k in ("payload", "result", "headers")}
+    told |= {k: _compact(facts[k]) for k in ("payload", "result", "headers") if facts[k]}
     columns = ("attempt", "outcome", "started", "seconds", "worker", "error")
     lines = (
         (r.attempt, r.outcome, r.started_at, r.duration, r.worker, tables.first_line(r.error, 120))
@@ -167,8 +168,7 @@ def _each(
         command.agree(options, f"{question} {len(names)} task{'s' if len(names) > 1 else ''}?")
 
     def one(name: str) -> Options:
-        task_id = ids.parse_id(name)
-        state, _ = reading.place(task_id)
+        task_id, state = _find(name)
         target = reading.public_id(task_id)
         why = reason or options.get("reason", "")
         with command.audited(action, target, reason=why, before={"state": state.wire}) as after:
@@ -176,6 +176,19 @@ def _each(
         return after
 
     cli.each(command, options, "task_id", names, one)
+
+
+def _find(name: str) -> tuple[UUID, State]:
+    """The task behind an id of any form. Raises TaskNotFound with the name that was given."""
+    task_id = ids.parse_id(name)
+    try:
+        return task_id, reading.place(task_id)[0]
+    except TaskNotFound:
+        raise TaskNotFound(task_id=name) from None
+
+
+def _compact(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _stdin() -> list[str]:

@@ -12,6 +12,7 @@ from jobs.models.engine import (
     TaskWait,
     UniqueLock,
 )
+from jobs.models.history import QueueDay
 from jobs.models.ledger import BillingOutbox, BillingSwitch, LedgerCheckpoint, LedgerMismatch
 from jobs.models.migration import MigratedRow, MigrationRun
 from jobs.models.plans import Plan, PlanItem
@@ -51,6 +52,7 @@ __all__ = [
     "PlatformGate",
     "PlatformTask",
     "Queue",
+    "QueueDay",
     "RedisShard",
     "Schedule",
     "ScheduleTick",

@@ -35,6 +35,7 @@ EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 DISPATCH_BATCH = 200
 PRUNE_BATCH = 500
 IDEMPOTENCY_KEPT_S = 72 * 3600
+HISTORY_KEPT_DAYS = 90
 
 
 def take(holder: str, names: Sequence[str] = NAMES, *, lease_s: float = 10.0) -> set[str]:
@@ -99,6 +100,23 @@ def sweep_deadlines() -> int:
         return len(endings.finish([row[0] for row in rows], how))
 
 
+def sweep_archived() -> int:
+    """Platform tasks that an operator archived end at their time limit like all others: failed and refunded."""
+    rows = postgres.fetch("platform_overdue")
+    if not rows:
+        return 0
+    how = Finish(
+        state=State.COMPLETED,
+        status=Status.FAILURE,
+        sources=(State.ARCHIVED,),
+        kind=Kind.FAILED,
+        reason="time limit",
+        error="TimeLimit: the time limit passed while the task was archived",
+    )
+    with transaction.atomic():
+        return len(endings.finish([row[0] for row in rows], how))
+
+
 def fold() -> int:
     """Fold counter deltas and set each queue's back-pressure level; returns rows changed."""
     changed = len(postgres.fetch("stat_fold"))
@@ -121,6 +139,10 @@ def prune() -> int:
     postgres.query(
         "DELETE FROM unique_lock WHERE key = ANY(ARRAY(SELECT key FROM unique_lock"
         " WHERE until < (SELECT clock_timestamp()) - interval '1 hour' LIMIT 500)) RETURNING 1"
+    )
+    postgres.query(
+        "DELETE FROM queue_day WHERE day < (clock_timestamp() AT TIME ZONE 'UTC')::date - %s RETURNING 1",
+        [HISTORY_KEPT_DAYS],
     )
     return len(rows)
 

@@ -152,7 +152,11 @@ def _end_on_platforms(ended: Sequence[Ended], outcomes: Sequence[Outcome]) -> No
     running = {o.task_id for o in outcomes if o.platform is not None and o.platform.cancel_upstream}
     platform_facts.end(row.id for row in ended if row.status in ENDED_STATUSES)
     platform_facts.cancel_upstream(
-        row.id for row in ended if row.status == Status.CANCELLED or row.id in running
+        row.id
+        for row in ended
+        if row.status == Status.CANCELLED
+        or row.id in running
+        or (row.status == Status.FAILURE and not outcomes)  # ended by a sweep, not by an answer
     )
 
 

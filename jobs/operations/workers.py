@@ -18,15 +18,20 @@ from jobs.store import postgres, redis
 log = structlog.get_logger("workers")
 
 COMMANDS = ("", "quiet", "stop")
+MOST_CONCURRENCY = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beat:
-    """What a heartbeat brought: the control version, the emergency stop, a command, tasks to cancel."""
+    """What a heartbeat brought: the control version, the emergency stop, a command, tasks to cancel.
+
+    `concurrency`: what operators asked for last, None if nothing.
+    """
 
     version: int
     stopped: bool
     command: str
+    concurrency: int | None
     cancel: list[str]
 
 
@@ -45,8 +50,14 @@ def beat(worker_id: int, stats: dict[str, Any]) -> Beat | None:
     rows = postgres.fetch("worker_beat", {"worker": worker_id, "stats": _json(stats)})
     if not rows:
         return None
-    version, stopped, command, cancel = rows[0]
-    return Beat(version=version, stopped=stopped, command=command, cancel=list(cancel))
+    version, stopped, command, concurrency, cancel = rows[0]
+    return Beat(
+        version=version,
+        stopped=stopped,
+        command=command,
+        concurrency=concurrency,
+        cancel=list(cancel),
+    )
 
 
 def retire(worker_id: int) -> None:
@@ -100,6 +111,20 @@ def command(worker_id: int, verb: str) -> None:
     rows = postgres.query(
         "UPDATE worker SET command = %s WHERE id = %s AND dead_at IS NULL RETURNING id",
         [verb, worker_id],
+    )
+    if not rows:
+        raise NotFound("There is no such living worker", worker=worker_id)
+    redis.cancel_signal(worker_id)
+
+
+def set_concurrency(worker_id: int, concurrency: int) -> None:
+    """Give a running worker more or fewer slots; nothing that runs is stopped for it. Raises Invalid, NotFound."""
+    if not 1 <= concurrency <= MOST_CONCURRENCY:
+        raise Invalid(f"A concurrency is between 1 and {MOST_CONCURRENCY}", given=concurrency)
+    rows = postgres.query(
+        "UPDATE worker SET stats = stats || jsonb_build_object('concurrency_wanted', %s::int)"
+        " WHERE id = %s AND dead_at IS NULL RETURNING id",
+        [concurrency, worker_id],
     )
     if not rows:
         raise NotFound("There is no such living worker", worker=worker_id)

@@ -79,7 +79,7 @@ def stats(tenant_id: int | None = None) -> dict[str, QueueStats]:
 def counts() -> Counts:
     """Queue id → metric → number: the folded counters and what was appended since the last fold."""
     rows = postgres.query(
-        "SELECT queue_id, metric, sum(n)::bigint FROM"
+        "SELECT queue_id, metric, least(sum(n), 9223372036854775807)::bigint FROM"
         " (SELECT queue_id, metric, n FROM queue_stat UNION ALL SELECT queue_id, metric, n FROM stat_delta) x"
         " GROUP BY queue_id, metric"
     )

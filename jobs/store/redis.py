@@ -227,6 +227,12 @@ def epoch_and_run_id() -> tuple[int | None, str]:
 
 
 @_guarded
+def eviction_policy() -> str:
+    """What Redis does when its memory is full; empty where it does not tell."""
+    return str(client().info("memory").get("maxmemory_policy", ""))
+
+
+@_guarded
 def set_epoch(epoch: int) -> None:
     client().set(keys.EPOCH, epoch)
 

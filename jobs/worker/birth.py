@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import structlog
 from django.conf import settings
 
+from jobs.domain.errors import RedisUnavailable
 from jobs.operations import workers
+from jobs.store import redis
 from jobs.worker import db
 from jobs.worker.heartbeat import stats
 
@@ -47,6 +49,20 @@ def settings_in_force(engine: "Engine") -> dict[str, object]:
         "poll_interval_s": settings.TASK_POLL_INTERVAL,
         "stop_grace_s": engine.grace_s,
     }
+
+
+def warn_of_eviction(engine: "Engine") -> None:
+    """A Redis that may throw keys away under pressure throws tickets away: nothing is lost, much is late."""
+    if not engine.uses_redis:
+        return
+    try:
+        policy = redis.eviction_policy()
+    except RedisUnavailable:
+        return
+    if policy not in ("", "noeviction"):
+        log.error(
+            "REDIS MAY EVICT TICKETS: set maxmemory-policy to noeviction", maxmemory_policy=policy
+        )
 
 
 def _facts(engine: "Engine") -> dict[str, object]:

@@ -148,6 +148,7 @@ def slow(leases: Leases, punctual_s: Callable[[], float]) -> Duties:
         Duty("fold", 1.0, _plain(duties.fold)),
         Duty("groups", 0.5, _plain(groups.collect)),
         Duty("deadlines", 1.0, _plain(duties.sweep_deadlines)),
+        Duty("deadlines", 5.0, _plain(duties.sweep_archived)),
         Duty("prune", 10.0, _prune),
         Duty("billing", 1.0, _bill),
         Duty("ledger", 60.0, _plain(ledger.Reconciler().step)),

@@ -91,6 +91,7 @@ class Engine:
         """Be born in the database (waiting for it) and start the threads. Raises UnknownQueue."""
         db.prepare_often_used()
         self.worker_id = birth.be_born(self, check=True)
+        birth.warn_of_eviction(self)
         self.threads.spawn("heartbeat", lambda: self.heartbeat.step(1.0))
         if not self.consumes:
             log.warning(
@@ -152,6 +153,13 @@ class Engine:
         if command == "stop" and not self.stopping:
             self.ask_to_stop()
         self._quiet_by_command = command == "quiet"
+
+    def resize(self, concurrency: int) -> None:
+        """Another number of slots, while running."""
+        wanted = max(1, min(concurrency, workers.MOST_CONCURRENCY))
+        if wanted != self.slots.concurrency:
+            self.slots.resize(wanted, execution.thread_limit(wanted))
+            log.info("concurrency changed", concurrency=wanted)
 
     def reconsider(self) -> None:
         """Queues changed: look at them anew, also out of sleep."""

@@ -20,13 +20,19 @@ _POLL_S = 0.05
 
 
 def install_signals(
-    stop: Callable[[int, FrameType | None], None], quiet: Callable[[], None]
+    engine: Engine, stop: Callable[[int, FrameType | None], None], quiet: Callable[[], None]
 ) -> None:
-    """SIGTERM and SIGINT stop (twice: at once), SIGTSTP makes the worker quiet."""
+    """SIGTERM and SIGINT stop (twice: at once), SIGTSTP makes quiet, SIGTTIN and SIGTTOU add and take a slot."""
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     if hasattr(signal, "SIGTSTP"):
         signal.signal(signal.SIGTSTP, lambda _signum, _frame: quiet())
+        for number, change in ((signal.SIGTTIN, 1), (signal.SIGTTOU, -1)):
+            signal.signal(number, _resizer(engine, change))
+
+
+def _resizer(engine: Engine, change: int) -> Callable[[int, FrameType | None], None]:
+    return lambda _signum, _frame: engine.resize(engine.slots.concurrency + change)
 
 
 def watch(engine: Engine, tick: Callable[[], None] | None = None) -> None:
@@ -50,7 +56,7 @@ def run_alone(engine: Engine) -> int:
         engine.quiet = True
         log.info("quiet: no new tasks")
 
-    install_signals(stop, quiet)
+    install_signals(engine, stop, quiet)
     engine.start()
     watch(engine)
     stopping.finish(engine)

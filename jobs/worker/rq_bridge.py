@@ -64,7 +64,7 @@ class Worker(BaseWorker):
         )
         engine = self.engine = Engine(options)
         self.connection.set_retry(Retry(NoBackoff(), 0))  # type: ignore[attr-defined]
-        host.install_signals(self.request_stop, self._be_quiet)
+        host.install_signals(engine, self.request_stop, self._be_quiet)
         engine.listen(self._channels, self._hear)
         engine.start()
         host.watch(engine, self._tick)

@@ -104,6 +104,12 @@ class Slots:
     def set_limit(self, lane: Lane, limit: int) -> None:
         self._limits[lane] = limit
 
+    def resize(self, concurrency: int, threads: int) -> None:
+        """More slots at once; fewer by starting nothing until enough runs have ended. No lock: signals come here."""
+        self.concurrency = concurrency
+        self._limits[Lane.ASYNC], self._limits[Lane.THREAD] = concurrency, threads
+        self.freed.set()
+
     def _busy(self) -> int:
         return sum(
             self.running[lane] + len(self._waiting[lane])

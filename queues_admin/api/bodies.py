@@ -84,6 +84,16 @@ class WithReason(Body, frozen=True, kw_only=True):
     reason: Reason = ""
 
 
+class TaskChange(Body, frozen=True, kw_only=True):
+    payload: Any
+    reason: Reason = ""
+
+
+class Concurrency(Body, frozen=True, kw_only=True):
+    concurrency: int
+    reason: Reason = ""
+
+
 class QueueChange(Body, frozen=True, kw_only=True):
     weight: int | None = None
     capacity: int | None = None

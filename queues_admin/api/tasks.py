@@ -12,6 +12,7 @@ from jobs.domain.errors import (
     QueueFull,
     TaskCenterError,
 )
+from jobs.operations import payloads
 from jobs.operations import tasks as operations
 from jobs.operations.locks import Refused
 from jobs.operations.requests import TaskRequest
@@ -24,7 +25,7 @@ from jobs.selectors.task_history import Attempt, TimelineEvent
 from jobs.selectors.task_view import TaskView
 from queues_admin.api import errors, parsing, submitted, waiting
 from queues_admin.api.answers import BatchItem, BatchResult, ItemError
-from queues_admin.api.bodies import Batch, OneTaskQuery, TaskQuery
+from queues_admin.api.bodies import Batch, OneTaskQuery, TaskChange, TaskQuery
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -104,6 +105,20 @@ class Task(Api):
     )
     def get(self, call: Call, task_id: str) -> Reply:
         return read(call, task_id)
+
+    @endpoint(
+        summary="Give a scheduled task that has not run yet another payload",
+        scope="operate",
+        action="task.payload",
+        body=TaskChange,
+        data=TaskView,
+        raises=(NotFound, Conflict),
+    )
+    def patch(self, call: Call, task_id: str) -> Reply:
+        found = ids.parse_id(task_id, call.tenant_id)
+        with call.audited(ids.public_id(found), reason=call.body.reason):
+            payloads.change(found, call.body.payload, actor=call.actor, tenant_id=call.tenant_id)
+        return Reply(data=tasks.get(found, call.tenant_id))
 
 
 class Status(Api):

@@ -53,6 +53,7 @@ urlpatterns = [
     path("workers", workers.Workers.as_view()),
     path("workers/<str:name>/quiet", workers.Quiet.as_view()),
     path("workers/<str:name>/stop", workers.Stop.as_view()),
+    path("workers/<str:name>/concurrency", workers.Concurrency.as_view()),
     path("schedules", schedules.Schedules.as_view()),
     path("schedules/<str:schedule_id>", schedules.Schedule.as_view()),
     path("schedules/<str:schedule_id>/ticks", schedules.Ticks.as_view()),

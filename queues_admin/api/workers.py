@@ -5,6 +5,7 @@ from jobs.operations import workers as operations
 from jobs.selectors import workers
 from jobs.selectors.paging import Page
 from jobs.selectors.workers import WorkerView
+from queues_admin.api import bodies
 from queues_admin.api.answers import Done
 from queues_admin.api.bodies import WithReason
 from queues_admin.api.endpoint import Api, Call, endpoint
@@ -45,10 +46,31 @@ class Stop(Api):
         return _command(call, name, "stop")
 
 
+class Concurrency(Api):
+    @endpoint(
+        summary="Give a running worker more or fewer slots",
+        scope="operate",
+        action="worker.concurrency",
+        body=bodies.Concurrency,
+        data=Done,
+        raises=(NotFound,),
+    )
+    def post(self, call: Call, name: str) -> Reply:
+        found = _find(name)
+        with call.audited(found.name, reason=call.body.reason):
+            operations.set_concurrency(found.id, call.body.concurrency)
+        return Reply(data=Done(name=found.name))
+
+
 def _command(call: Call, name: str, verb: str) -> Reply:
-    found = workers.find(name)
-    if found is None:
-        raise NotFound("There is no such living worker", worker=name)
+    found = _find(name)
     with call.audited(found.name, reason=call.body.reason):
         operations.command(found.id, verb)
     return Reply(data=Done(name=found.name))
+
+
+def _find(name: str) -> WorkerView:
+    found = workers.find(name)
+    if found is None:
+        raise NotFound("There is no such living worker", worker=name)
+    return found

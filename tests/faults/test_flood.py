@@ -92,4 +92,5 @@ def test_a_flood_is_refused_with_a_time_to_come_back_and_harms_no_other_queue(
 
 
 def _p95(books: Books, who: str) -> float:
-    return statistics.quantiles([row[0] for row in books.ask(_WAITS, {"who": who})], n=20)[-1]
+    waits = [float(row[0]) for row in books.ask(_WAITS, {"who": who})]
+    return statistics.quantiles(waits, n=20)[-1]

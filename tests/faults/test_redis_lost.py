@@ -155,8 +155,10 @@ def test_every_script_refuses_another_epoch_than_that_of_redis(books: Books, red
     }
     for call in calls.values():
         call(now)
-        for forget in (lambda: redis.set("tc:epoch", now + 1), lambda: redis.delete("tc:epoch")):
-            forget()
+        for held in (now + 1, None):
+            redis.delete("tc:epoch")
+            if held is not None:
+                redis.set("tc:epoch", held)
             with pytest.raises(StaleEpoch):
                 call(now)
         redis.set("tc:epoch", now)

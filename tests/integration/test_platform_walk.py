@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.operations import actions, credits
+from jobs.operations import actions, credits, duties
 from jobs.store import postgres
 from tests.support.engine import balance, entries, row
 from tests.support.platforms import (
@@ -275,3 +275,22 @@ def test_a_flapping_platform_delays_and_fails_nothing(stub: Stubbed, pump: Pump)
     made = ask(seconds=0.8, flap=True)
     pump.ends(made, timeout_s=30)
     assert row(made.id, "status", "retried") == (SUCCESS, 0)
+
+
+@pytest.mark.req("Q-05", "C-02")
+def test_an_archived_platform_task_still_ends_at_its_time_limit_and_is_stopped_over_there(
+    stub: Stubbed, pump: Pump
+) -> None:
+    made = ask(never_ends=True)
+    pump.until(lambda: fact(made, "external_id") is not None)
+    actions.archive(made.id, actor="test")
+    assert duties.sweep_archived() == 0
+    postgres.query(
+        "UPDATE platform_task SET expires_at = clock_timestamp() WHERE task_id = %s RETURNING 1",
+        [made.id],
+    )
+    assert duties.sweep_archived() == 1
+    pump.drained()
+    assert row(made.id, "state", "status") == (6, FAILURE)
+    assert entries(made.id) == [(CHARGE, -30), (REFUND, 30)]
+    assert stub.cancels() == 1

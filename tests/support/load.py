@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.db import connection
+from msgspec.structs import replace
 
 from jobs.operations import credits
 from jobs.operations.locks import Refused
@@ -58,15 +59,21 @@ def accepted(requests: list[TaskRequest]) -> list[str]:
 
 
 def _request(dice: random.Random, n: int, seconds: float) -> TaskRequest:
-    common = {"user_id": USERS[n % len(USERS)], "credits": 3, "max_retries": 0}
+    plain = TaskRequest(
+        type="debug:echo",
+        payload={"n": n},
+        user_id=USERS[n % len(USERS)],
+        credits=3,
+        max_retries=0,
+    )
     if n % 100 < 14:
-        return TaskRequest(type="debug:fail", payload={"times": 1_000}, **common)
+        return replace(plain, type="debug:fail", payload={"times": 1_000})
     if n % 10 == 9:
         payload = {"seconds": seconds, "lane": dice.choice(["thread", "thread", "process"])}
-        return TaskRequest(type="debug:sleep", payload=payload, **common)
+        return replace(plain, type="debug:sleep", payload=payload)
     if n % 2:
-        return TaskRequest(type="debug:sleep", payload={"seconds": seconds}, **common)
-    return TaskRequest(type="debug:echo", payload={"n": n}, **common)
+        return replace(plain, type="debug:sleep", payload={"seconds": seconds})
+    return plain
 
 
 @dataclass

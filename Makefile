@@ -14,7 +14,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test check lint generate bench faults worker shell lock clean venv venv-dev
+.PHONY: help run test check lint generate bench faults mutants worker shell lock clean venv venv-dev
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -52,6 +52,9 @@ bench: venv-dev ## Measure; prints a table and writes JSON
 
 faults: venv-dev ## The long form of the fault tests
 	@FAULTS=long $(BIN)/python -m pytest -m faults tests
+
+mutants: venv-dev ## Break one guard at a time and show that its fault test fails
+	@$(BIN)/python -m tests.faults.mutants
 
 worker: venv ## One more worker beside `make run`
 	@exec $(STACK) manage rqworker

@@ -76,6 +76,7 @@ def _row(
 
 
 _S = State
+_QUEUED = (_S.PENDING, _S.SCHEDULED, _S.RETRY)
 _HELD = (_S.PENDING, _S.SCHEDULED, _S.RETRY, _S.AGGREGATING)
 _HELD_OR_ARCHIVED = (*_HELD, _S.ARCHIVED)
 
@@ -141,7 +142,7 @@ TABLE: tuple[Transition, ...] = (
     ),
     _row(
         Event.DEAD,
-        (_S.ACTIVE, *_HELD_OR_ARCHIVED),
+        (_S.ACTIVE, *_QUEUED, _S.ARCHIVED),
         _S.ARCHIVED,
         status=Status.FAILURE,
         credits=Credits.REFUND,
@@ -156,7 +157,7 @@ TABLE: tuple[Transition, ...] = (
         operator=True,
         label="cancel",
     ),
-    _row(Event.ARCHIVE, _HELD, _S.ARCHIVED, operator=True, label="archived by hand"),
+    _row(Event.ARCHIVE, _QUEUED, _S.ARCHIVED, operator=True, label="archived by hand"),
     _row(
         Event.RUN, (_S.PENDING, _S.SCHEDULED, _S.RETRY), _S.PENDING, operator=True, label="run now"
     ),

@@ -3,6 +3,7 @@
 from jobs.models.audit import AuditEntry, Event
 from jobs.models.credits import Account, CreditEntry
 from jobs.models.engine import (
+    Aftermath,
     Control,
     Duty,
     Idempotency,
@@ -31,6 +32,7 @@ from jobs.models.workers import Worker
 
 __all__ = [
     "Account",
+    "Aftermath",
     "ApiKey",
     "AuditEntry",
     "BillingOutbox",

@@ -90,6 +90,21 @@ class TaskAfter(models.Model):
         return f"{self.task_id} after {self.predecessor_id}"
 
 
+class Aftermath(models.Model):
+    """An ended task that others wait for (successors, members of its group, shards): worked off in steps."""
+
+    task_id = models.UUIDField()
+    status = models.SmallIntegerField()
+    flags = models.IntegerField()
+
+    class Meta:
+        db_table = "task_aftermath"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.task_id)
+
+
 class Duty(models.Model):
     """A leased job of the house (dispatch, rescue, fold …): limits load only, correctness stays with guards."""
 

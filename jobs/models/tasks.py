@@ -23,6 +23,7 @@ class Flag(IntFlag):
     AWAITED = 8
     GROUPED = 16
     COLLECTED = 32
+    PARENT = 64
 
 
 def _legal() -> Q:

@@ -7,7 +7,7 @@ import structlog
 from django.db import transaction
 
 from jobs.domain import ids
-from jobs.domain.errors import TaskNotFound
+from jobs.domain.errors import DuplicateTask, TaskNotFound
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
 from jobs.domain.transitions import Event, check, legal
@@ -145,6 +145,8 @@ def delete(task_id: UUID, *, actor: str, tenant_id: int = 1) -> None:
             credits=row.credits,
             refunded=refunded,
         )
+        if row.state is State.ARCHIVED and not legal(Event.CANCEL, row.state, row.status):
+            endings.note_awaited([(str(task_id), int(Status.FAILURE), row.flags)])
         postgres.fetch("task_delete", {"id": task_id})
 
 
@@ -180,6 +182,9 @@ def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
             [row.id, row.cycle],
         )
     )
+    if row.status is Status.FAILURE:
+        _uncount(row.id)
+    _lock_again(row)
     _event(row.id, "redrive", actor, runs=row.runs, charged_again=refunded and row.credits > 0)
     if row.status is Status.FAILURE:
         postgres.fetch("platform_reset", {"id": row.id})
@@ -200,6 +205,34 @@ def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
         _charge_again(row, row.account_id)
     if stamp:
         tickets.push_after_commit(tickets.tickets_of([(str(row.id), queue_id, row.lane)]))
+
+
+def _uncount(task_id: UUID) -> None:
+    """A dead letter was counted as failed on its parent; it runs again."""
+    postgres.query(
+        "UPDATE shard_count s SET failed = s.failed - 1 FROM task t"
+        " WHERE t.id = %s AND s.task_id = t.parent_id AND s.failed > 0 RETURNING 1",
+        [task_id],
+    )
+
+
+def _lock_again(row: _Locked) -> None:
+    """A redriven unique task needs its lock again. Raises DuplicateTask when another task has it."""
+    if not row.flags & Flag.UNIQUE:
+        return
+    rows = postgres.query(
+        "INSERT INTO unique_lock (key, task_id, until)"
+        " SELECT i.options -> 'lock' ->> 0, i.id,"
+        "  clock_timestamp() + (i.options -> 'lock' ->> 1)::float8 * interval '1 second'"
+        " FROM task_info i WHERE i.id = %s AND i.options -> 'lock' IS NOT NULL"
+        " ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id, until = excluded.until"
+        " WHERE unique_lock.until <= clock_timestamp() OR unique_lock.task_id = excluded.task_id RETURNING key",
+        [row.id],
+    )
+    if not rows:
+        raise DuplicateTask(
+            "Another task has taken this task's unique key; it cannot run again now"
+        )
 
 
 def _charge_again(row: _Locked, account_id: int) -> None:

@@ -42,7 +42,7 @@ def deliver() -> int:
         rows = postgres.fetch("billing_take", {"limit": BATCH})
         if not rows:
             return 0
-        results = submit_many([_request(row) for row in rows])
+        results = submit_many([_request(row) for row in rows], internal=True)
         sent = [
             row[0]
             for row, result in zip(rows, results, strict=True)

@@ -51,7 +51,7 @@ def _request(row: postgres.Row, *, with_result: bool = True) -> TaskRequest:
         "fail_reason": error,
         "credits": credits,
         "refunded_credits": refunded,
-        "finished_at": finished_at.isoformat() if finished_at else None,
+        "finished_at": finished_at.isoformat().replace("+00:00", "Z") if finished_at else None,
     }
     return TaskRequest(
         type="http:callback",

@@ -1,6 +1,6 @@
 """Chains: a task that starts when others have succeeded, and ends with them when one of them does not."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from jobs.domain import ids
@@ -55,23 +55,21 @@ def link(items: Sequence[Prepared]) -> None:
     )
 
 
-def succeeded(predecessors: Iterable[str]) -> None:
-    """Count ended predecessors off; whoever waits for none any more becomes pending."""
-    listed = list(predecessors)
-    if not listed:
-        return
-    rows = postgres.fetch("chain_count", {"ids": listed})
-    release([task for task, remaining in rows if remaining <= 0])
+def succeeded(predecessors: Sequence[str], *, limit: int) -> None:
+    """Count ended predecessors off, at most `limit` links; whoever waits for none any more becomes pending."""
+    if predecessors:
+        rows = postgres.fetch("chain_count", {"ids": list(predecessors), "limit": limit})
+        release([task for task, remaining in rows if remaining <= 0])
 
 
-def successors(predecessors: Iterable[str]) -> list[str]:
-    """Who waited for these tasks, which will never succeed; their waits are removed."""
-    listed = list(predecessors)
-    if not listed:
+def successors(predecessors: Sequence[str], *, limit: int) -> list[str]:
+    """Who waited for these tasks, which will never succeed; at most `limit` of their links are removed."""
+    if not predecessors:
         return []
     rows = postgres.query(
-        "DELETE FROM task_after WHERE predecessor_id = ANY(%s::uuid[]) RETURNING task_id::text",
-        [listed],
+        "DELETE FROM task_after WHERE id IN (SELECT id FROM task_after WHERE predecessor_id = ANY(%s::uuid[])"
+        " ORDER BY id LIMIT %s FOR UPDATE) RETURNING task_id::text",
+        [list(predecessors), limit],
     )
     return sorted({row[0] for row in rows})
 

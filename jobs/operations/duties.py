@@ -25,12 +25,13 @@ NAMES = (
     "prune",
     "look",
     "groups",
+    "aftermath",
     "plans",
     "billing",
     "ledger",
 )
 # What a process that runs no tasks may take over: rescue needs an observer that was on time for a whole lease.
-SWEEPS = ("fold", "deadlines", "prune", "groups", "look", "billing", "ledger")
+SWEEPS = ("fold", "deadlines", "prune", "groups", "aftermath", "look", "billing", "ledger")
 EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 DISPATCH_BATCH = 200
 PRUNE_BATCH = 500
@@ -83,28 +84,32 @@ def next_due_s(at_most_s: float = 0.25) -> float:
 
 
 def sweep_deadlines() -> int:
-    """End waiting tasks whose deadline has passed: function tasks to the dead letters, refunded."""
-    rows = postgres.fetch("task_overdue")
-    if not rows:
-        return 0
-    how = Finish(
+    """End waiting tasks whose deadline has passed, refunded: as dead letters, or for good if they waited for others."""
+    error = "DeadlineExceeded: the task's deadline passed before it could end"
+    dead = Finish(
         state=State.ARCHIVED,
         status=Status.FAILURE,
-        sources=(State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING, State.ARCHIVED),
+        sources=(State.PENDING, State.SCHEDULED, State.RETRY, State.ARCHIVED),
         kind=Kind.DEAD,
         reason="deadline",
-        error="DeadlineExceeded: the task's deadline passed before it could end",
+        error=error,
         dead=True,
     )
+    waited = Finish(
+        state=State.COMPLETED,
+        status=Status.FAILURE,
+        sources=(State.AGGREGATING,),
+        kind=Kind.FAILED,
+        reason="deadline",
+        error=error,
+    )
     with transaction.atomic():
-        return len(endings.finish([row[0] for row in rows], how))
+        rows = [row[0] for row in postgres.fetch("task_overdue")]
+        return len(endings.finish(rows, dead)) + len(endings.finish(rows, waited)) if rows else 0
 
 
 def sweep_archived() -> int:
     """Platform tasks that an operator archived end at their time limit like all others: failed and refunded."""
-    rows = postgres.fetch("platform_overdue")
-    if not rows:
-        return 0
     how = Finish(
         state=State.COMPLETED,
         status=Status.FAILURE,
@@ -114,7 +119,8 @@ def sweep_archived() -> int:
         error="TimeLimit: the time limit passed while the task was archived",
     )
     with transaction.atomic():
-        return len(endings.finish([row[0] for row in rows], how))
+        rows = [row[0] for row in postgres.fetch("platform_overdue")]
+        return len(endings.finish(rows, how)) if rows else 0
 
 
 def fold() -> int:

@@ -3,26 +3,33 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from django.db import transaction
+
 from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import ENDED_STATUSES, State, Status
 from jobs.models.tasks import Flag
-from jobs.operations import chains, credits, groups, platform_facts
+from jobs.operations import credits, platform_facts
 from jobs.operations.callbacks import submit_callbacks
 from jobs.store import catalog, postgres
 
+Refund = tuple[int, int]  # account, amount
 _HELD_OR_ENDED = (State.ARCHIVED, State.COMPLETED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """A row after a settle or finish; most are not ended and cost nothing here."""
+    """A row after a settle or finish; most are not ended and cost nothing here.
+
+    `counted`: it was a dead letter, so its parent has counted it already.
+    """
 
     id: str
     state: int
     status: int
     flags: int
     parent_id: str | None
+    counted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +64,12 @@ class Finished:
 
 def finish(ids: Sequence[str], how: Finish) -> list[Finished]:
     """End tasks inside the caller's transaction; ids in another state are left out of the answer."""
+    done, refunds = _finish(ids, how)
+    credits.pay_back(refunds)
+    return done
+
+
+def _finish(ids: Sequence[str], how: Finish) -> tuple[list[Finished], list[Refund]]:
     rows = postgres.fetch(
         "task_finish",
         {
@@ -74,14 +87,20 @@ def finish(ids: Sequence[str], how: Finish) -> list[Finished]:
             "dead_retention_s": contract().defaults.dead_retention_s,
         },
     )
-    follow_up(
-        [
-            Ended(id=r[0], state=how.state, status=how.status, flags=r[3], parent_id=r[4])
-            for r in rows
-        ]
-    )
-    credits.pay_back((r[6], r[7]) for r in rows if r[6] is not None)
-    return [
+    ended = [
+        Ended(
+            id=r[0],
+            state=how.state,
+            status=how.status,
+            flags=r[3],
+            parent_id=r[4],
+            counted=r[2] == State.ARCHIVED and r[9] == Status.FAILURE,
+        )
+        for r in rows
+    ]
+    refunds = [(r[6], r[7]) for r in rows if r[6] is not None]
+    refunds += follow_up(ended)
+    done = [
         Finished(
             id=r[0],
             queue_id=r[1],
@@ -92,59 +111,41 @@ def finish(ids: Sequence[str], how: Finish) -> list[Finished]:
         )
         for r in rows
     ]
+    return done, refunds
 
 
-def follow_up(rows: Sequence[Ended], outcomes: Sequence[Outcome] = ()) -> None:
-    """Everything that an end brings with it. Order of locks: unique locks, then parents by id."""
+def follow_up(rows: Sequence[Ended], outcomes: Sequence[Outcome] = ()) -> list[Refund]:
+    """Everything that an end brings with it. Order of locks: unique locks, then parents by id.
+
+    Returns refunds of parents that ended with it, for the caller to pay with its own as the last thing it does.
+    """
     ended = [row for row in rows if row.state in _HELD_OR_ENDED]
     free_locks(row.id for row in ended if row.flags & Flag.UNIQUE)
     platform_facts.keep({row.id for row in rows}, outcomes)
-    parents = _count_children([row for row in ended if row.parent_id is not None])
+    parents = _count_children(
+        [row for row in ended if row.parent_id is not None and not row.counted]
+    )
     _end_on_platforms([row for row in ended if row.flags & Flag.PLATFORM], outcomes)
     callbacks = [row.id for row in ended if row.flags & Flag.CALLBACK]
-    _end_parents(parents)
-    _go_on(row for row in ended if row.flags & Flag.AWAITED and row.state == State.COMPLETED)
-    _end_members([row for row in ended if row.flags & Flag.COLLECTED])
+    refunds = _end_parents(parents)
+    note_awaited((row.id, row.status, row.flags) for row in ended if row.state == State.COMPLETED)
     if callbacks:
         submit_callbacks(callbacks)
+    return refunds
 
 
-def _go_on(awaited: Iterable[Ended]) -> None:
-    """Successors of what succeeded are released; those of what failed are cancelled and refunded with it."""
-    rows = list(awaited)
-    chains.succeeded(row.id for row in rows if row.status == Status.SUCCESS)
-    lost = chains.successors(row.id for row in rows if row.status != Status.SUCCESS)
-    if lost:
-        finish(
-            lost,
-            Finish(
-                state=State.COMPLETED,
-                status=Status.CANCELLED,
-                sources=(State.AGGREGATING,),
-                kind=Kind.CANCELLED,
-                reason="a task it waits for failed",
-                error="a task it waits for failed",
-            ),
+def note_awaited(ended: Iterable[tuple[str, int, int]]) -> None:
+    """Leave a note of each (id, status, flags) that others wait for; `aftermath` works it off after the commit."""
+    from jobs.operations import aftermath  # ends there come back here
+
+    noted = [row for row in ended if row[2] & (Flag.AWAITED | Flag.COLLECTED | Flag.PARENT)]
+    if noted:
+        postgres.query(
+            "INSERT INTO task_aftermath (task_id, status, flags)"
+            " SELECT * FROM unnest(%s::uuid[], %s::smallint[], %s::int[]) RETURNING 1",
+            [[r[0] for r in noted], [int(r[1]) for r in noted], [int(r[2]) for r in noted]],
         )
-
-
-def _end_members(collected: Sequence[Ended]) -> None:
-    """Members of a group end, and are refunded, with the task they were collected into."""
-    for row in collected:
-        good = row.status == Status.SUCCESS
-        members = groups.members_of([row.id])
-        if members:
-            finish(
-                members,
-                Finish(
-                    state=State.COMPLETED,
-                    status=Status(row.status),
-                    sources=(State.AGGREGATING,),
-                    kind=Kind.SUCCEEDED if good else Kind.FAILED,
-                    reason="the group's task ended",
-                    error=None if good else "the task that the group was collected into failed",
-                ),
-            )
+        transaction.on_commit(aftermath.advance_soon, robust=True)
 
 
 def _end_on_platforms(ended: Sequence[Ended], outcomes: Sequence[Outcome]) -> None:
@@ -189,12 +190,13 @@ def _count_children(children: Sequence[Ended]) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in rows if row[2]]
 
 
-def _end_parents(parents: Sequence[tuple[str, int]]) -> None:
+def _end_parents(parents: Sequence[tuple[str, int]]) -> list[Refund]:
     """A parent ends with its last child: SUCCESS when none failed."""
+    refunds: list[Refund] = []
     for failed in (False, True):
         ids = sorted(p for p, f in parents if (f > 0) is failed)
         if ids:
-            finish(
+            refunds += _finish(
                 ids,
                 Finish(
                     state=State.COMPLETED,
@@ -204,4 +206,5 @@ def _end_parents(parents: Sequence[tuple[str, int]]) -> None:
                     reason="shards ended",
                     error="shards failed" if failed else None,
                 ),
-            )
+            )[1]
+    return refunds

@@ -10,15 +10,19 @@ from django.db import transaction
 
 from jobs.domain import ids
 from jobs.domain.errors import TaskCenterError
+from jobs.domain.outcomes import Kind
+from jobs.domain.states import State, Status
 from jobs.handlers.registry import Aggregate, handler
 from jobs.models.tasks import Flag
+from jobs.operations import endings
+from jobs.operations.endings import Finish
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import submit_request
 from jobs.store import catalog, postgres
 
 log = structlog.get_logger("groups")
 
-_GROUPS_A_PASS = 100
+_GROUPS_A_PASS = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +40,38 @@ def collect() -> int:
     made = 0
     for row in rows:
         due = _Due(group_id=row[0], first_id=row[1], size=row[2], oldest_s=row[3], newest_s=row[4])
-        while _collect_one(due):
-            made += 1
-            if due.size <= _rules(due.first_id)[1].max_size:
-                break
+        try:
+            made += _collect_all(due)
+        except TaskCenterError as error:
+            _give_up(due, error)
     return made
+
+
+def _collect_all(due: _Due) -> int:
+    made = 0
+    while _collect_one(due):
+        made += 1
+        if due.size <= _rules(due.first_id)[1].max_size:
+            break
+    return made
+
+
+def _give_up(due: _Due, error: TaskCenterError) -> None:
+    """No task can be made of this group: its members fail and are refunded, the other groups go on."""
+    log.error("group cannot be collected", group_id=str(due.group_id), error=str(error))
+    with transaction.atomic():
+        members = postgres.fetch("group_members", {"group": due.group_id, "limit": 500})
+        endings.finish(
+            [str(m[0]) for m in members],
+            Finish(
+                state=State.COMPLETED,
+                status=Status.FAILURE,
+                sources=(State.AGGREGATING,),
+                kind=Kind.FAILED,
+                reason="the group cannot be collected",
+                error=f"the group cannot be collected: {error}",
+            ),
+        )
 
 
 def _collect_one(due: _Due) -> bool:
@@ -81,6 +112,7 @@ def _make(type_: str, rules: Aggregate, members: list[postgres.Row]) -> None:
             headers=options.get("headers", {}),
         ),
         tenant_id=first[4],
+        limited=False,
     )
     postgres.query(
         "WITH m AS (UPDATE task SET parent_id = %s, flags = flags & ~%s WHERE id = ANY(%s) RETURNING id)"
@@ -94,15 +126,6 @@ def _make(type_: str, rules: Aggregate, members: list[postgres.Row]) -> None:
         members=len(members),
         task_id=ids.public_id(made.id),
     )
-
-
-def members_of(collected: list[str]) -> list[str]:
-    """The members that end with these tasks."""
-    rows = postgres.query(
-        "SELECT id::text FROM task WHERE parent_id = ANY(%s::uuid[]) AND state = 7 ORDER BY id",
-        [collected],
-    )
-    return [row[0] for row in rows]
 
 
 def _within_limit(members: list[postgres.Row]) -> list[postgres.Row]:

@@ -9,12 +9,13 @@ from jobs.operations import chains, credits, tickets
 from jobs.operations.locks import (
     Batch,
     Stored,
+    answer_repeats,
     refuse,
     release_refused,
     take_idempotency_keys,
     take_unique_locks,
 )
-from jobs.operations.requests import Prepared, TaskRequest, prepare
+from jobs.operations.requests import Prepared
 from jobs.store import postgres
 
 
@@ -23,8 +24,8 @@ def store(chunk: Sequence[Prepared]) -> Batch:
     batch = Batch()
     items = _refuse_repeated_ids(chunk, batch)
     items = take_idempotency_keys(items, batch)
-    items = locked = take_unique_locks(items, batch)
     items = chains.lock_predecessors(items, batch)
+    items = locked = take_unique_locks(items, batch)
     for item in items:
         item.account_id = (
             credits.account_id(item.tenant_id, item.request.user_id) if item.credits else None
@@ -43,6 +44,7 @@ def store(chunk: Sequence[Prepared]) -> Batch:
     chains.link([item for item in items if item.id in rows])
     _add_platform_rows([item for item in items if item.platform is not None and item.id in rows])
     _count_shards([item for item in items if item.shards is not None and item.id in rows])
+    answer_repeats(batch)
     return batch
 
 
@@ -60,7 +62,7 @@ def _refuse_unknown_accounts(items: Sequence[Prepared]) -> None:
         {
             i.request.user_id
             for i in items
-            if i.credits and i.account_id is None and i.request.user_id
+            if i.credits and i.account_id is None and i.request.user_id is not None
         }
     )
     if users:
@@ -69,37 +71,7 @@ def _refuse_unknown_accounts(items: Sequence[Prepared]) -> None:
 
 def _children(items: Sequence[Prepared]) -> list[Prepared]:
     """The shards of all parents as rows of their own; they are free, their parent was charged."""
-    children: list[Prepared] = []
-    for parent in items:
-        for payload in parent.shards or ():
-            children.append(_child(parent, payload))
-    return children
-
-
-def _child(parent: Prepared, payload: object) -> Prepared:
-    kept = parent.request
-    request = TaskRequest(
-        type=parent.handler.shard_type or kept.type,
-        payload=payload,
-        queue=kept.queue,
-        priority=kept.priority,
-        process_in=kept.process_in,
-        process_at=kept.process_at,
-        max_retries=kept.max_retries,
-        timeout=kept.timeout,
-        deadline=kept.deadline,
-        retention=kept.retention,
-        tags=kept.tags,
-        business_id=kept.business_id,
-        user_id=kept.user_id,
-        trace_id=kept.trace_id,
-        headers=kept.headers,
-    )
-    child = prepare(request, index=-1, tenant_id=parent.tenant_id)
-    child.parent_id = parent.id
-    child.shards = None
-    child.waits = False
-    return child
+    return [child for parent in items for child in parent.children]
 
 
 def _insert(items: Sequence[Prepared]) -> dict[UUID, Stored]:

@@ -44,11 +44,15 @@ class Refused:
 
 @dataclass(kw_only=True, slots=True)
 class Batch:
-    """`fresh` are all new rows, shards included; `accepted` one row per accepted item of the caller."""
+    """`fresh` are all new rows, shards included; `accepted` one row per accepted item of the caller.
+
+    `repeats`: items with the idempotency key of another item of the same batch.
+    """
 
     accepted: list[Stored] = field(default_factory=list)
     fresh: list[Stored] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    repeats: list[tuple[Prepared, Prepared]] = field(default_factory=list)
 
 
 def take_idempotency_keys(items: list[Prepared], batch: Batch) -> list[Prepared]:
@@ -67,9 +71,24 @@ def take_idempotency_keys(items: list[Prepared], batch: Batch) -> list[Prepared]
         key = _idem_key(item) if item.request.idempotency_key else None
         if key is None or (key in mine and keyed[key] is item):
             left.append(item)
+        elif key in mine:
+            batch.repeats.append((item, keyed[key]))
         else:
             _answer_again(item, key, batch)
     return left
+
+
+def answer_repeats(batch: Batch) -> None:
+    """Repetitions of a key within one batch get what became of the item that they repeat; last of all."""
+    errors = {refused.index: refused.error for refused in batch.refused}
+    for item, first in batch.repeats:
+        if first.body_hash != item.body_hash:
+            error: TaskCenterError = IdempotencyMismatch(key=item.request.idempotency_key)
+            refuse(batch, item, error, owns_key=False)
+        elif first.index in errors:
+            refuse(batch, item, errors[first.index], owns_key=False)
+        else:
+            _answer_again(item, _idem_key(item), batch)
 
 
 def _answer_again(item: Prepared, key: str, batch: Batch) -> None:
@@ -150,7 +169,8 @@ def release_refused(batch: Batch, items: Sequence[Prepared]) -> None:
 
 
 def _idem_key(item: Prepared) -> str:
-    return f"{item.tenant_id}:{item.request.idempotency_key}"
+    """Our own keys (schedules, billing) stand apart from those that callers choose."""
+    return f"{item.tenant_id}{'!' if item.internal else ':'}{item.request.idempotency_key}"
 
 
 def refuse(batch: Batch, item: Prepared, error: TaskCenterError, *, owns_key: bool = True) -> None:

@@ -127,6 +127,8 @@ def _apply(platform: Platform, spec: PlatformSpec) -> None:
         raise Invalid(f"Unknown protocol {spec.protocol!r}", known=sorted(PROTOCOLS))
     if spec.base_url is not None and not spec.base_url.startswith(("http://", "https://")):
         raise Invalid("`base_url` must begin with http:// or https://")
+    if spec.profile is not None and spec.profile not in contract().profiles:
+        raise Invalid(f"Unknown profile {spec.profile!r}", known=sorted(contract().profiles))
     for name in (
         "protocol",
         "base_url",

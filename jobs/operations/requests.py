@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -78,6 +78,8 @@ class Prepared(msgspec.Struct, kw_only=True):
     parent_id: UUID | None = None
     waits: bool = False
     shards: list[Any] | None = None
+    children: list["Prepared"] = []
+    internal: bool = False
     predecessors: list[UUID] = []
     platform: catalog.PlatformRow | None = None
 
@@ -128,8 +130,43 @@ def prepare(
         prepared.parent_id = ids.group_id(tenant_id, queue.name, found.name, request.group)
         prepared.flags |= Flag.GROUPED
         prepared.waits = (request.process_in or 0) <= 0 and request.process_at is None
+    if shards is not None:
+        if request.after or request.group is not None or platform is not None:
+            raise Invalid(
+                "A task that fans out neither waits for others nor runs on a platform",
+                field="shards",
+            )
+        prepared.flags |= Flag.PARENT
+        prepared.children = [_child(prepared, payload) for payload in shards]
     _lock(prepared)
     return prepared
+
+
+def _child(parent: Prepared, payload: object) -> Prepared:
+    """A shard as a task of its own; it is free, its parent was charged."""
+    kept = parent.request
+    request = TaskRequest(
+        type=parent.handler.shard_type or kept.type,
+        payload=payload,
+        queue=kept.queue,
+        priority=kept.priority,
+        process_in=kept.process_in,
+        process_at=kept.process_at,
+        max_retries=kept.max_retries,
+        timeout=kept.timeout,
+        deadline=kept.deadline,
+        retention=kept.retention,
+        tags=kept.tags,
+        business_id=kept.business_id,
+        user_id=kept.user_id,
+        trace_id=kept.trace_id,
+        headers=kept.headers,
+    )
+    child = prepare(request, index=-1, tenant_id=parent.tenant_id, limited=False)
+    child.parent_id = parent.id
+    child.shards, child.children, child.waits = None, [], False
+    child.flags &= ~Flag.PARENT
+    return child
 
 
 def check_json(value: Any) -> str:
@@ -166,6 +203,8 @@ def _walk(value: Any, left: int) -> None:
     elif isinstance(value, int):
         if value.bit_length() > 256:
             raise Invalid("The payload holds a number of more than 256 bits")
+    elif isinstance(value, float) and abs(value) >= 1e77:
+        raise Invalid("The payload holds a number too large to be kept as it is")
     elif value is not None and not isinstance(value, float):
         raise Invalid(f"The payload holds a {type(value).__name__}, which JSON does not have")
 
@@ -223,6 +262,9 @@ def _check_options(request: TaskRequest) -> None:
     if len(request.tags) > MAX_TAGS or len(request.headers) > MAX_HEADERS:
         raise Invalid(f"At most {MAX_TAGS} tags and {MAX_HEADERS} headers are allowed")
     _check_structure(request)
+    _check_headers(request.headers)
+    if request.deadline is not None and request.deadline <= datetime.now(UTC):
+        raise Invalid("`deadline` has passed already", field="deadline")
     url = request.callback_url
     if url is not None and (len(url) > 2048 or not url.startswith(("http://", "https://"))):
         raise Invalid(
@@ -245,6 +287,16 @@ def _check_options(request: TaskRequest) -> None:
         raise Invalid("`platform` and type `platform:run` belong together", field="platform")
     if request.credits and request.user_id is None:
         raise Invalid("`credits` need a `user_id` whose account is charged", field="user_id")
+
+
+def _check_headers(headers: dict[str, str]) -> None:
+    """They go out with callbacks: names are HTTP tokens, values have no control characters."""
+    for name, value in headers.items():
+        if not _HEADER.fullmatch(name) or not value.isprintable():
+            raise Invalid(f"Header {name!r} cannot be sent", field="headers")
+
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
 def _check_structure(request: TaskRequest) -> None:
@@ -359,4 +411,7 @@ def _lock(prepared: Prepared) -> None:
     digest = hashlib.sha256(f"{kind}:{basis}".encode()).hexdigest()
     prepared.lock_key = f"{prepared.tenant_id}:{digest}"
     prepared.lock_for_s = window_s
+    options = msgspec.json.decode(prepared.options_json)
+    options["lock"] = [prepared.lock_key, window_s]  # a redrive takes it again
+    prepared.options_json = msgspec.json.encode(options).decode()
     prepared.flags |= Flag.UNIQUE

@@ -10,8 +10,8 @@ import structlog
 from django.db import OperationalError, transaction
 
 from jobs.contract.reader import contract
-from jobs.domain.outcomes import Outcome
-from jobs.domain.states import Status
+from jobs.domain.outcomes import Kind, Outcome
+from jobs.domain.states import State, Status
 from jobs.operations import credits, endings, platform_facts, tickets
 from jobs.store import catalog, postgres
 
@@ -19,7 +19,7 @@ log = structlog.get_logger("runs")
 
 _TRIES = 5
 _ADMIN_SHUTDOWN = {"57P01", "57P02", "57P03"}
-_RETRYABLE = {"40P01", "40001", "55P03"}
+_RETRYABLE = {"40P01", "40001", "55P03", "57014"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,31 @@ def hand_back(
             "epoch": epoch,
         },
     )
+    if len(rows) < len(held):
+        _end_cancelled(worker_id, held)
     return [(r[0], r[1], r[2]) for r in rows]
+
+
+def _end_cancelled(worker_id: int, held: Sequence[tuple[str, int]]) -> None:
+    """What was asked to stop is not handed back to run again: it ends as cancelled."""
+    with transaction.atomic():
+        rows = postgres.query(
+            "SELECT t.id::text FROM task t JOIN unnest(%s::uuid[], %s::int[]) o(id, token) ON o.id = t.id"
+            " WHERE t.state + 0 = 2 AND t.worker_id + 0 = %s AND t.token = o.token AND t.cancel > 0"
+            " ORDER BY t.id FOR NO KEY UPDATE OF t",
+            [[h[0] for h in held], [h[1] for h in held], worker_id],
+        )
+        if rows:
+            endings.finish(
+                [row[0] for row in rows],
+                endings.Finish(
+                    state=State.COMPLETED,
+                    status=Status.CANCELLED,
+                    sources=(State.ACTIVE,),
+                    kind=Kind.CANCELLED,
+                    reason="cancelled",
+                ),
+            )
 
 
 def report_progress(worker_id: int, moved: Sequence[tuple[str, int, int]]) -> None:
@@ -169,14 +193,15 @@ def _settle_retrying(worker_id: int, batch: Sequence[Outcome]) -> set[str]:
 def _settle_once(worker_id: int, batch: Sequence[Outcome]) -> set[str]:
     with transaction.atomic():
         rows = postgres.fetch("task_settle", _settle_params(worker_id, batch))
-        endings.follow_up(
+        refunds = [(r[6], r[7]) for r in rows if r[6] is not None]
+        refunds += endings.follow_up(
             [
                 endings.Ended(id=r[0], state=r[2], status=r[3], flags=r[4], parent_id=r[5])
                 for r in rows
             ],
             batch,
         )
-        credits.pay_back((r[6], r[7]) for r in rows if r[6] is not None)
+        credits.pay_back(refunds)
     return {row[0] for row in rows}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 
 from jobs.domain.errors import Conflict, Invalid, NotFound, TaskCenterError
 from jobs.lifecycle import cron as clock
@@ -124,10 +124,13 @@ def _submit(schedule: Schedule, due: datetime, tick_id: int) -> int:
     """A refused submit is noted on its tick; the schedule goes on."""
     try:
         with transaction.atomic():
-            made = submit_request(_request(schedule, due), tenant_id=schedule.tenant_id)
-    except TaskCenterError as error:
-        log.warning("tick refused", schedule=schedule.name, code=error.code, error=str(error))
-        ScheduleTick.objects.filter(pk=tick_id).update(outcome=f"refused: {error.code}")
+            made = submit_request(
+                _request(schedule, due), tenant_id=schedule.tenant_id, internal=True
+            )
+    except (TaskCenterError, IntegrityError, DataError) as error:
+        code = error.code if isinstance(error, TaskCenterError) else type(error).__name__
+        log.warning("tick refused", schedule=schedule.name, code=code, error=str(error).strip())
+        ScheduleTick.objects.filter(pk=tick_id).update(outcome=f"refused: {code}")
         return 0
     ScheduleTick.objects.filter(pk=tick_id).update(task_id=made.id)
     return 1

@@ -55,26 +55,34 @@ def submit(type: str, payload: Any = None, *, tenant_id: int = 1, **options: Any
     return submit_request(request, tenant_id=tenant_id)
 
 
-def submit_request(request: TaskRequest, *, tenant_id: int = 1, limited: bool = True) -> Submitted:
+def submit_request(
+    request: TaskRequest, *, tenant_id: int = 1, limited: bool = True, internal: bool = False
+) -> Submitted:
     """Like `submit` for a request that was decoded elsewhere."""
-    [result] = submit_many([request], tenant_id=tenant_id, limited=limited)
+    [result] = submit_many([request], tenant_id=tenant_id, limited=limited, internal=internal)
     if isinstance(result, Refused):
         raise result.error
     return result
 
 
 def submit_many(
-    requests: Sequence[TaskRequest], *, tenant_id: int = 1, limited: bool = True
+    requests: Sequence[TaskRequest],
+    *,
+    tenant_id: int = 1,
+    limited: bool = True,
+    internal: bool = False,
 ) -> list[Submitted | Refused]:
     """Submit many tasks; each item has its own result, in the order given. One round trip to each store per chunk.
 
-    `limited=False`: back-pressure refuses none of them.
+    `limited=False`: back-pressure refuses none of them. `internal`: idempotency keys that no caller can take.
     """
     results: dict[int, Submitted | Refused] = {}
     prepared: list[Prepared] = []
     for index, request in enumerate(requests):
         try:
-            prepared.append(prepare(request, index=index, tenant_id=tenant_id, limited=limited))
+            item = prepare(request, index=index, tenant_id=tenant_id, limited=limited)
+            item.internal = internal
+            prepared.append(item)
         except TaskCenterError as error:
             results[index] = Refused(index=index, error=error)
     for start in range(0, len(prepared), CHUNK):
@@ -84,6 +92,7 @@ def submit_many(
 
 
 def _submit_chunk(chunk: list[Prepared]) -> list[Submitted | Refused]:
+    tickets.warm()
     try:
         with nullcontext() if _is_one_statement(chunk) else transaction.atomic():
             stored = inserts.store(chunk)

@@ -55,11 +55,19 @@ def stamp(queue: str) -> int:
         return 0
     if now_s < _view.closed_until_s.get(queue, _NEVER):
         return 0
+    if _view.epoch == 0 and transaction.get_connection().in_atomic_block:
+        return 0  # raising the epoch in somebody's transaction would lock every other process out
     try:
         return epoch()
     except RedisUnavailable:
         _mark_down()
         return 0
+
+
+def warm() -> None:
+    """Learn the epoch before a transaction begins; what is submitted without it is deferred to the refill."""
+    if not transaction.get_connection().in_atomic_block:
+        stamp("")
 
 
 def push(tickets: Sequence[Ticket], *, front: bool = False) -> set[str]:
@@ -93,16 +101,23 @@ def push_after_commit(tickets: Sequence[Ticket], *, front: bool = False) -> None
 def renew() -> int:
     """Agree with Redis on an epoch: raise it when Redis holds none or another. Raises RedisUnavailable."""
     with _view.lock:
-        stored = int(postgres.query("SELECT epoch FROM redis_shard WHERE name = 'default'")[0][0])
+        stored = _stored_epoch()
         held, run_id = redis.epoch_and_run_id()
         if held != stored:
-            stored = int(postgres.fetch("epoch_raise", {"seen": stored, "run_id": run_id})[0][0])
+            postgres.fetch("epoch_raise", {"seen": stored, "run_id": run_id})
+            stored = (
+                _stored_epoch()
+            )  # read anew: the loser of a race must not go on with the old one
             redis.set_epoch(stored)
             log.warning("redis epoch raised", epoch=stored, held=held)
             _view.spilled = True
         _view.epoch = stored
         _view.down_until_s = _NEVER
         return stored
+
+
+def _stored_epoch() -> int:
+    return int(postgres.query("SELECT epoch FROM redis_shard WHERE name = 'default'")[0][0])
 
 
 def forget() -> None:

@@ -20,18 +20,20 @@ log = structlog.get_logger("workers")
 COMMANDS = ("", "quiet", "stop")
 MOST_CONCURRENCY = 10_000
 
+_ASKED = msgspec.json.Decoder(tuple[int, float])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beat:
     """What a heartbeat brought: the control version, the emergency stop, a command, tasks to cancel.
 
-    `concurrency`: what operators asked for last, None if nothing.
+    `concurrency`: what operators asked for last and when (unix seconds), None if they never did.
     """
 
     version: int
     stopped: bool
     command: str
-    concurrency: int | None
+    concurrency: tuple[int, float] | None
     cancel: list[str]
 
 
@@ -55,7 +57,7 @@ def beat(worker_id: int, stats: dict[str, Any]) -> Beat | None:
         version=version,
         stopped=stopped,
         command=command,
-        concurrency=concurrency,
+        concurrency=None if concurrency is None else _ASKED.decode(concurrency),
         cancel=list(cancel),
     )
 
@@ -122,7 +124,8 @@ def set_concurrency(worker_id: int, concurrency: int) -> None:
     if not 1 <= concurrency <= MOST_CONCURRENCY:
         raise Invalid(f"A concurrency is between 1 and {MOST_CONCURRENCY}", given=concurrency)
     rows = postgres.query(
-        "UPDATE worker SET stats = stats || jsonb_build_object('concurrency_wanted', %s::int)"
+        "UPDATE worker SET stats = stats || jsonb_build_object('concurrency_wanted',"
+        "  jsonb_build_array(%s::int, extract(epoch FROM clock_timestamp())::float8))"
         " WHERE id = %s AND dead_at IS NULL RETURNING id",
         [concurrency, worker_id],
     )

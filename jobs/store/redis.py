@@ -20,6 +20,7 @@ from jobs.store import keys
 log = structlog.get_logger("redis")
 
 _FOLDER = Path(__file__).parent / "lua"
+BLOCKING_S = 15.0  # socket time-out of blocking calls; a client per purpose, whatever the wait
 _FAR_AHEAD = 4102444800  # 2100-01-01: RQ's tools expire started entries whose score has passed
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -162,7 +163,7 @@ def nudge(lists: Sequence[str]) -> int:
 def wait(worker_id: int, timeout_s: float) -> bool:
     """Sleep until somebody pushes work for this worker; False after `timeout_s`. Uses its own connection."""
     return (
-        client("wait", timeout_s + 5.0).blpop([keys.wake(worker_id)], timeout=timeout_s) is not None
+        client("wait", BLOCKING_S).blpop([keys.wake(worker_id)], timeout=timeout_s) is not None
     )
 
 
@@ -178,7 +179,7 @@ def wake(worker_id: int) -> None:
 def listen(channels: Sequence[str], timeout_s: float) -> Iterator[tuple[str, str] | None]:
     """(channel, message) as they come, None after each `timeout_s` of silence. Uses its own connection."""
     try:
-        with client("ears", timeout_s + 5.0).pubsub(ignore_subscribe_messages=True) as ears:
+        with client("ears", BLOCKING_S).pubsub(ignore_subscribe_messages=True) as ears:
             ears.subscribe(*channels)
             while True:
                 message = ears.get_message(timeout=timeout_s)

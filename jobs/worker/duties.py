@@ -10,7 +10,17 @@ from django.conf import settings
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
-from jobs.operations import billing, duties, groups, hints, ledger, plans, tickets, workers
+from jobs.operations import (
+    aftermath,
+    billing,
+    duties,
+    groups,
+    hints,
+    ledger,
+    plans,
+    tickets,
+    workers,
+)
 from jobs.store import catalog, keys, redis
 from jobs.worker import db
 
@@ -126,7 +136,7 @@ class _Dispatch:
                 break
         if oldest is not None:
             self._floor = oldest - _FLOOR
-        return duties.next_due_s()
+        return max(0.05, duties.next_due_s())  # a due row that somebody holds must not make it spin
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
@@ -147,6 +157,7 @@ def slow(leases: Leases, punctual_s: Callable[[], float]) -> Duties:
         Duty("rescue", contract().leases.sweep_s, _rescue(punctual_s)),
         Duty("fold", 1.0, _plain(duties.fold)),
         Duty("groups", 0.5, _plain(groups.collect)),
+        Duty("aftermath", 0.5, _plain(aftermath.advance)),
         Duty("deadlines", 1.0, _plain(duties.sweep_deadlines)),
         Duty("deadlines", 5.0, _plain(duties.sweep_archived)),
         Duty("prune", 10.0, _prune),

@@ -38,7 +38,7 @@ class Heartbeat:
         self._punctual_since_s = clock_s()
         self._last_s = clock_s()
         self._version = -1
-        self._concurrency: int | None = None
+        self._asked: tuple[int, float] | None = None
 
     def soon(self) -> None:
         """Beat and audit now."""
@@ -82,9 +82,9 @@ class Heartbeat:
             engine.reconsider()
         engine.stopped = beat.stopped
         engine.obey(beat.command)
-        if beat.concurrency not in (None, self._concurrency):
-            engine.resize(beat.concurrency)
-        self._concurrency = beat.concurrency
+        if beat.concurrency is not None and beat.concurrency != self._asked:
+            engine.resize(beat.concurrency[0])
+        self._asked = beat.concurrency
         for task_id in beat.cancel:
             engine.cancel(task_id)
         self._write_progress()

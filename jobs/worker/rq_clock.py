@@ -50,7 +50,7 @@ class Clock(Scheduler):  # type: ignore[misc]  # rq-scheduler has no types
                 self.register_birth()
                 self._born = True
             self.heartbeat()
-        except _AWAY as error:
+        except (*_AWAY, ValueError) as error:  # ValueError: an entry of that name is still there
             self._born = False
             self._again_s = time.monotonic() + random.uniform(1.0, 3.0)
             log.info("scheduler not shown in Redis", error=f"{type(error).__name__}: {error}")

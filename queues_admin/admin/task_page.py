@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from jobs.domain.errors import TaskNotFound
-from jobs.domain.states import state_from_wire
+from jobs.domain.states import state_from_wire, status_from_wire
 from jobs.domain.transitions import Event, actions
 from jobs.models import CreditEntry, PlatformTask
 from jobs.selectors import task_history, tasks
@@ -105,7 +105,7 @@ def _buttons(request: HttpRequest, view: TaskView) -> list[Button]:
     if read_only():
         return []
     found = []
-    for event in actions(state_from_wire(view.state)):
+    for event in actions(state_from_wire(view.state), status_from_wire(view.status)):
         if may(request, *for_task(event, refunds=still_charged(view))):
             verb = "run" if event is Event.REDRIVE else event.value
             url = reverse("admin:jobs_task_act", args=[slug(view.task_id), verb])

@@ -85,7 +85,7 @@ class WithReason(Body, frozen=True, kw_only=True):
 
 
 class TaskChange(Body, frozen=True, kw_only=True):
-    payload: Any
+    payload: Any = msgspec.UNSET
     reason: Reason = ""
 
 

@@ -115,8 +115,11 @@ class Task(Api):
         raises=(NotFound, Conflict),
     )
     def patch(self, call: Call, task_id: str) -> Reply:
-        found = ids.parse_id(task_id, call.tenant_id)
-        with call.audited(ids.public_id(found), reason=call.body.reason):
+        found = identify(task_id, call.tenant_id)
+        name = tasks.get(found, call.tenant_id).task_id
+        if call.body.payload is msgspec.UNSET:
+            raise Invalid("Say what to change: `payload`", field="payload")
+        with call.audited(name, reason=call.body.reason):
             payloads.change(found, call.body.payload, actor=call.actor, tenant_id=call.tenant_id)
         return Reply(data=tasks.get(found, call.tenant_id))
 

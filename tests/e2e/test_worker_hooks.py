@@ -43,7 +43,7 @@ def _submit(file: Path, how: str, type_: str = "test:fails", **options: Any) -> 
     return submit(type_, {"file": str(file), "how": how}, **options)
 
 
-@pytest.mark.req("R-01")
+@pytest.mark.req("R-01", "AC23", "AC24")
 @pytest.mark.parametrize("type_", ["test:fails", "test:fails-apart"])
 def test_a_failed_run_calls_its_hook_after_the_settle_and_the_last_one_both(
     processes: Processes, tmp_path: Path, type_: str
@@ -73,7 +73,7 @@ def test_a_failed_run_calls_its_hook_after_the_settle_and_the_last_one_both(
     assert second["states"] == last["states"] == [ARCHIVED]
 
 
-@pytest.mark.req("R-01")
+@pytest.mark.req("R-01", "AC25")
 def test_a_skipped_retry_calls_both_hooks_at_once(processes: Processes, tmp_path: Path) -> None:
     _start(processes)
     _submit(tmp_path / "notes", "skip")

@@ -25,7 +25,7 @@ from tests.support.wait import eventually
 __all__ = ["fresh_views"]
 
 
-@pytest.mark.req("X-02", "X-03", "X-06")
+@pytest.mark.req("X-02", "X-03", "X-06", "AF12")
 def test_every_lane_runs_to_the_end_and_enforces_sub_second_timeouts(processes: Processes) -> None:
     worker(processes)
     good = [sleep(0.05, lane) for lane in ("async", "thread", "process")]
@@ -57,7 +57,7 @@ def test_a_deadline_ends_a_run_for_good_and_says_so(processes: Processes) -> Non
         assert "deadline" in errors(task)[-1]
 
 
-@pytest.mark.req("X-04")
+@pytest.mark.req("X-04", "AC57")
 def test_a_soft_cancel_reaches_async_thread_and_child_within_a_second(processes: Processes) -> None:
     worker(processes)
     tasks = [sleep(60, lane) for lane in ("async", "thread", "process")]
@@ -134,7 +134,7 @@ def test_progress_is_written_while_the_task_runs(processes: Processes) -> None:
     assert column(task, "state") == ACTIVE
 
 
-@pytest.mark.req("X-05", "M-04")
+@pytest.mark.req("X-05", "M-04", "AC58")
 def test_log_lines_inside_a_run_carry_its_ids_and_middleware_surrounds_it(
     processes: Processes,
 ) -> None:
@@ -150,7 +150,7 @@ def test_log_lines_inside_a_run_carry_its_ids_and_middleware_surrounds_it(
     assert task.task_id in process.wait_for("[Asynq] Task completed")
 
 
-@pytest.mark.req("X-09")
+@pytest.mark.req("X-09", "AC28")
 @pytest.mark.parametrize("times", [1, 99])
 def test_a_task_that_kills_its_child_is_tried_again_and_convicted_at_the_third_crash(
     processes: Processes, times: int

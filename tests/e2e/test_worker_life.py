@@ -31,7 +31,7 @@ from tests.support.wait import eventually
 __all__ = ["fresh_views"]
 
 
-@pytest.mark.req("X-08")
+@pytest.mark.req("X-08", "AC34", "AC36")
 def test_sigterm_waits_for_what_ends_in_time_and_hands_the_rest_back_to_the_head(
     processes: Processes, redis: Any
 ) -> None:
@@ -54,7 +54,7 @@ def test_sigterm_waits_for_what_ends_in_time_and_hands_the_rest_back_to_the_head
     assert postgres.query("SELECT count(*) FROM worker WHERE dead_at IS NULL") == [(0,)]
 
 
-@pytest.mark.req("X-08")
+@pytest.mark.req("X-08", "AC36")
 def test_a_second_signal_hands_back_at_once(processes: Processes) -> None:
     process = worker(processes)
     task = sleep(60)
@@ -192,7 +192,7 @@ def test_workers_poll_postgres_while_redis_is_away_and_return_by_themselves(
     reaches(after, COMPLETED, 5)
 
 
-@pytest.mark.req("P-05")
+@pytest.mark.req("P-05", "AC33", "AF01")
 def test_results_are_kept_while_postgres_is_away(processes: Processes, servers: Servers) -> None:
     from django.db import connection
 
@@ -223,7 +223,7 @@ def test_whatever_someone_writes_into_redis_only_registered_handlers_run(
     eventually(lambda: redis.exists(*redis.keys("tc:inflight:*") or ["none"]) == 0)
 
 
-@pytest.mark.req("S-07")
+@pytest.mark.req("S-07", "AC58")
 def test_a_type_that_this_worker_does_not_know_waits_for_another_uncounted(
     processes: Processes,
 ) -> None:
@@ -235,7 +235,7 @@ def test_a_type_that_this_worker_does_not_know_waits_for_another_uncounted(
     assert 20 < left_s < 40
 
 
-@pytest.mark.req("X-10")
+@pytest.mark.req("X-10", "AF14")
 def test_an_idle_worker_starts_a_new_task_at_once(processes: Processes) -> None:
     worker(processes)
     waits = []
@@ -246,7 +246,7 @@ def test_an_idle_worker_starts_a_new_task_at_once(processes: Processes) -> None:
     assert sorted(waits)[len(waits) // 2] < 0.05
 
 
-@pytest.mark.req("X-07")
+@pytest.mark.req("X-07", "AC32")
 def test_a_worker_frozen_beyond_its_lease_can_write_nothing_when_it_thaws(
     processes: Processes,
 ) -> None:

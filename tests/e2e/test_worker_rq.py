@@ -137,7 +137,7 @@ def test_a_queue_that_does_not_exist_stops_the_start_with_a_clear_line(
     assert "Traceback" not in process.output
 
 
-@pytest.mark.req("D-06")
+@pytest.mark.req("D-06", "AC38", "AF13")
 @pytest.mark.parametrize("redis_on", [True, False])
 def test_two_schedulers_make_exactly_one_task_per_tick(
     processes: Processes, redis_on: bool

@@ -115,7 +115,7 @@ def test_workers_are_back_ten_seconds_after_postgres(
     assert books.check(accepted=ids) == []
 
 
-@pytest.mark.req("F04", "P-03", "X-07")
+@pytest.mark.req("F04", "P-03", "X-07", "AC33", "AF01", "AF02")
 def test_replies_of_both_stores_lost_after_execution_leave_nothing_behind(
     processes: Processes, books: Books
 ) -> None:

@@ -72,7 +72,7 @@ def test_a_killed_redis_stops_no_submit_and_everything_is_delivered_after_its_re
     assert all(member.alive for member in fleet.members)
 
 
-@pytest.mark.req("F02", "P-04")
+@pytest.mark.req("F02", "P-04", "AC35", "AF15")
 def test_workers_that_cannot_reach_redis_for_a_while_come_back_by_themselves(
     processes: Processes, books: Books
 ) -> None:

@@ -19,7 +19,7 @@ SELECT max(extract(epoch FROM created_at - before))::float8 FROM
 """
 
 
-@pytest.mark.req("F17", "D-06")
+@pytest.mark.req("F17", "D-06", "AF13")
 def test_three_schedulers_under_fire_make_exactly_one_task_per_tick_and_leave_no_gap(
     processes: Processes, books: Books, redis: Any
 ) -> None:

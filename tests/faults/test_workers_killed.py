@@ -15,7 +15,7 @@ from tests.support.wait import eventually
 pytestmark = pytest.mark.faults
 
 
-@pytest.mark.req("F01", "X-09", "P-03")
+@pytest.mark.req("F01", "X-09", "P-03", "AF02")
 def test_random_kills_lose_double_and_refund_nothing_wrongly(
     processes: Processes, books: Books
 ) -> None:
@@ -39,7 +39,7 @@ def test_random_kills_lose_double_and_refund_nothing_wrongly(
     assert books.ask("SELECT sum(crashes) > 0 FROM task") == [(True,)]  # the kills did hit
 
 
-@pytest.mark.req("F05", "X-07")
+@pytest.mark.req("F05", "X-07", "AC32")
 def test_workers_frozen_beyond_their_lease_write_nothing_when_they_thaw(
     processes: Processes, books: Books
 ) -> None:

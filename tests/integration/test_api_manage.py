@@ -186,7 +186,7 @@ EVERY = {
 }
 
 
-@pytest.mark.req("A-02", "D-06")
+@pytest.mark.req("A-02", "D-06", "AC39")
 def test_a_schedule_is_created_changed_run_paused_and_deleted(caller: ApiClient) -> None:
     response = caller.post(
         "/schedules", {**EVERY, "payload": {"a": 1}, "missed": "once", "enabled": True}

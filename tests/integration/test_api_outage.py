@@ -66,7 +66,7 @@ def test_without_postgres_the_probes_and_metrics_say_so(without_postgres: None) 
         assert line in metrics.content.decode().splitlines()
 
 
-@pytest.mark.req("P-04")
+@pytest.mark.req("P-04", "AC09")
 def test_without_redis_a_submit_is_accepted_and_says_that_it_is_deferred(
     caller: ApiClient, settings: Any
 ) -> None:

@@ -252,7 +252,7 @@ def test_a_parent_shows_its_shards(caller: ApiClient) -> None:
     assert data(caller.get(f"/tasks/{made['task_id']}")) == made
 
 
-@pytest.mark.req("A-03")
+@pytest.mark.req("A-03", "AF16")
 @pytest.mark.parametrize("tail", ["", "/attempts", "/events"])
 @pytest.mark.parametrize(
     "name", ["task_01M87M6AGCEBM9R65Q72XS9FZ4", "job:x:1", "nothing", "%00", "%F0%9F%92%A9"]

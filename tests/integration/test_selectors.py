@@ -69,7 +69,7 @@ def test_utilisation_counts_pending_tasks_only() -> None:
     assert (found.utilization, found.pending, found.scheduled) == (0.25, 1, 1)
 
 
-@pytest.mark.req("V-02")
+@pytest.mark.req("V-02", "AF08")
 def test_the_oldest_pending_task_is_found_at_the_front_too() -> None:
     submit("debug:noop", queue="low", front=True)
     postgres.query("UPDATE task SET ord = ord + 100000000 WHERE ord < 0 RETURNING 1")  # 100 s older

@@ -58,7 +58,7 @@ def test_a_dead_worker_claims_nothing() -> None:
     assert workers.beat(hand.id, {}) is None
 
 
-@pytest.mark.req("Q-08")
+@pytest.mark.req("Q-08", "AC13")
 def test_a_pause_is_exact_a_fetched_ticket_is_not_claimed_after_it() -> None:
     made = submit("debug:noop")
     hand = Hand()
@@ -150,7 +150,7 @@ def test_a_redrive_without_balance_leaves_the_dead_letter_untouched() -> None:
     assert row(made.id, "state", "cycle") == (5, 0)
 
 
-@pytest.mark.req("X-04")
+@pytest.mark.req("X-04", "AF09")
 def test_a_cancel_of_a_running_task_is_requested_and_its_failure_becomes_a_cancellation() -> None:
     made = _charged()
     hand = Hand()
@@ -184,7 +184,7 @@ def test_a_forced_cancel_ends_the_task_now_and_fences_its_run() -> None:
     assert row(made.id, "state", "status") == (6, 9)
 
 
-@pytest.mark.req("Q-03")
+@pytest.mark.req("Q-03", "AC49")
 def test_operator_actions_follow_the_table() -> None:
     made = submit("debug:noop")
     hand = Hand()
@@ -214,7 +214,7 @@ def test_deleting_a_charged_unfinished_task_refunds_it_and_keeps_a_tombstone() -
     ]
 
 
-@pytest.mark.req("Q-03")
+@pytest.mark.req("Q-03", "AC49")
 def test_run_on_a_pending_task_moves_it_to_the_head() -> None:
     first, second = submit("debug:noop"), submit("debug:noop")
     actions.run_now(second.id, actor="test")
@@ -240,7 +240,7 @@ def test_tasks_handed_back_keep_their_order_at_the_head() -> None:
     assert row(made[0].id, "retried") == 0
 
 
-@pytest.mark.req("X-11")
+@pytest.mark.req("X-11", "AC37")
 def test_the_dispatcher_makes_due_tasks_pending_and_leaves_the_others() -> None:
     due = submit("debug:noop", process_in=3600)
     later = submit("debug:noop", process_in=3600)

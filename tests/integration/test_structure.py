@@ -68,7 +68,7 @@ def test_what_cannot_be_waited_for_is_refused_and_what_has_succeeded_is_not_wait
     assert postgres.query("SELECT count(*) FROM task_wait") == [(0,)]
 
 
-@pytest.mark.req("S-10")
+@pytest.mark.req("S-10", "AC41")
 def test_members_of_a_group_become_one_task_after_the_grace_period() -> None:
     made = [submit("debug:collect", {"n": n}, group="mails") for n in range(3)]
     assert groups.collect() == 0
@@ -83,7 +83,7 @@ def test_members_of_a_group_become_one_task_after_the_grace_period() -> None:
     assert {row(m.id, "state", "status") for m in made} == {(6, 4)}
 
 
-@pytest.mark.req("S-10")
+@pytest.mark.req("S-10", "AC41", "AC42")
 def test_a_full_group_is_collected_at_once_and_the_rest_stays() -> None:
     for n in range(13):
         submit("debug:collect", {"n": n}, group="mails")
@@ -104,7 +104,7 @@ def test_two_groups_are_never_mixed() -> None:
     ]
 
 
-@pytest.mark.req("S-11")
+@pytest.mark.req("S-11", "AC37", "AF03")
 def test_a_member_with_a_delay_joins_its_group_when_it_is_due() -> None:
     late = submit("debug:collect", {"n": 1}, group="mails", process_in=60)
     assert row(late.id, "state") == 3
@@ -122,7 +122,7 @@ def test_members_of_a_failed_group_are_refunded_once() -> None:
     _age_groups()
     groups.collect()
     hand = Hand()
-    hand.settle(hand.claim(), dead)
+    hand.settle(hand.claim(), failed)
     assert row(member.id, "state", "status") == (6, 5)
     assert balance(7) == 100
     assert credits.mismatches() == []

@@ -17,7 +17,7 @@ from jobs.domain.errors import (
     UnknownType,
 )
 from jobs.domain.states import State
-from jobs.operations import actions, credits
+from jobs.operations import actions, credits, tickets
 from jobs.operations.locks import Refused
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import Submitted, submit, submit_many
@@ -52,13 +52,14 @@ def test_a_rolled_back_transaction_leaves_neither_row_nor_ticket() -> None:
 
 @pytest.mark.req("S-03")
 def test_the_ticket_goes_out_with_the_callers_commit_and_not_before() -> None:
+    tickets.warm()
     with transaction.atomic():
         made = submit("debug:noop")
         assert redis.listed("rq:queue:default") == []
     assert redis.listed("rq:queue:default") == [str(made.id)]
 
 
-@pytest.mark.req("S-02", "S-11")
+@pytest.mark.req("S-02", "S-11", "AC03")
 def test_a_delayed_task_waits_as_scheduled_and_a_past_time_means_now() -> None:
     later = submit("debug:noop", process_in=3600)
     past = submit("debug:noop", process_in=-5)
@@ -67,7 +68,7 @@ def test_a_delayed_task_waits_as_scheduled_and_a_past_time_means_now() -> None:
     assert row(later.id, "run_at > now() + interval '59 minutes'")
 
 
-@pytest.mark.req("S-02")
+@pytest.mark.req("S-02", "AC04")
 def test_options_given_at_submit_win_over_the_handlers_defaults() -> None:
     made = submit(
         "debug:noop", queue="critical", max_retries=7, timeout=0.5, retention=60, front=True
@@ -81,7 +82,7 @@ def test_priorities_name_queues() -> None:
     assert submit("debug:noop", priority="low").queue == "low"
 
 
-@pytest.mark.req("S-02")
+@pytest.mark.req("S-02", "AC06")
 def test_a_callers_own_task_id_is_unique_per_tenant() -> None:
     made = submit("debug:noop", task_id="order-17")
     assert made.task_id == "order-17"
@@ -90,7 +91,7 @@ def test_a_callers_own_task_id_is_unique_per_tenant() -> None:
     assert _count() == 1
 
 
-@pytest.mark.req("S-05")
+@pytest.mark.req("S-05", "AC06", "AF05")
 def test_a_duplicate_with_a_taken_id_leaves_no_lock_behind() -> None:
     submit("debug:noop", {"n": 1}, task_id="order-17")
     with pytest.raises(TaskIdInUse):
@@ -98,7 +99,7 @@ def test_a_duplicate_with_a_taken_id_leaves_no_lock_behind() -> None:
     assert submit("debug:noop", {"n": 2}, unique_for=60).task_id
 
 
-@pytest.mark.req("S-05")
+@pytest.mark.req("S-05", "AC07")
 def test_a_unique_task_is_refused_until_the_first_ends_and_the_error_names_it() -> None:
     first = submit("debug:noop", {"x": 1}, unique_for=3600)
     with pytest.raises(DuplicateTask) as refused:
@@ -109,7 +110,7 @@ def test_a_unique_task_is_refused_until_the_first_ends_and_the_error_names_it() 
     assert submit("debug:noop", {"x": 1}, unique_for=3600).task_id
 
 
-@pytest.mark.req("S-05")
+@pytest.mark.req("S-05", "AC50", "AF10")
 @pytest.mark.parametrize("how", ["dead", "cancel", "delete", "archive"])
 def test_every_kind_of_end_frees_the_unique_lock(how: str) -> None:
     first = submit("debug:noop", {"x": 1}, unique_for=3600)
@@ -121,7 +122,7 @@ def test_every_kind_of_end_frees_the_unique_lock(how: str) -> None:
     assert submit("debug:noop", {"x": 1}, unique_for=3600).task_id
 
 
-@pytest.mark.req("S-05")
+@pytest.mark.req("S-05", "AC22")
 def test_a_lock_that_belongs_to_another_task_by_now_stays() -> None:
     first = submit("debug:noop", {"x": 1}, unique_for=1)
     postgres.query("UPDATE unique_lock SET until = now() - interval '1 second' RETURNING 1")
@@ -130,7 +131,7 @@ def test_a_lock_that_belongs_to_another_task_by_now_stays() -> None:
     assert postgres.query("SELECT task_id FROM unique_lock") == [(second.id,)]
 
 
-@pytest.mark.req("S-05")
+@pytest.mark.req("S-05", "AC07")
 def test_the_window_of_a_delayed_unique_task_starts_when_it_is_due() -> None:
     submit("debug:noop", {"x": 1}, unique_for=60, process_in=600)
     [(left_s,)] = postgres.query(
@@ -182,7 +183,7 @@ def test_fifty_threads_with_one_idempotency_key_make_one_task() -> None:
     assert _count() == 1
 
 
-@pytest.mark.req("S-04")
+@pytest.mark.req("S-04", "AC09", "AF11")
 def test_each_item_of_a_batch_has_its_own_result_and_one_bad_one_sinks_no_other() -> None:
     results = submit_many(
         [
@@ -279,7 +280,7 @@ def test_too_deep_a_payload_is_refused() -> None:
         submit("debug:echo", {"deep": deep})
 
 
-@pytest.mark.req("S-07")
+@pytest.mark.req("S-07", "AC17")
 def test_large_integers_arrive_unchanged() -> None:
     made = submit("debug:echo", {"n": 2**60 + 1})
     [run] = Hand().claim()

@@ -69,7 +69,7 @@ def test_any_small_json_is_a_result(result: object) -> None:
     assert _where(decide(_run(), Returned(result=result))) == SUCCESS
 
 
-@pytest.mark.req("R-01", "Q-05")
+@pytest.mark.req("R-01", "Q-05", "AC24")
 def test_an_error_is_retried_three_times_then_the_task_is_dead() -> None:
     delays = []
     for retried in range(3):
@@ -84,7 +84,7 @@ def test_an_error_is_retried_three_times_then_the_task_is_dead() -> None:
     assert dead.fail_reason == "retries used up"
 
 
-@pytest.mark.req("X-06", "Q-07")
+@pytest.mark.req("X-06", "Q-07", "AC25")
 def test_skip_retry_bare_or_wrapped_goes_straight_to_the_dead_letters() -> None:
     wrapped = RuntimeError("outer")
     wrapped.__cause__ = SkipRetry("inner")
@@ -95,7 +95,7 @@ def test_skip_retry_bare_or_wrapped_goes_straight_to_the_dead_letters() -> None:
     assert decide(_run(), Raised(error=SkipRetry("x"))).error == "SkipRetry: x"
 
 
-@pytest.mark.req("X-06", "Q-05")
+@pytest.mark.req("X-06", "Q-05", "AC26")
 def test_discard_and_a_stopped_run_end_quietly_as_cancelled() -> None:
     for ending in (Raised(error=Discard("not needed")), Stopped(reason="user asked")):
         outcome = decide(_run(), ending)
@@ -143,7 +143,7 @@ def test_an_error_that_is_not_retried_is_dead_at_once() -> None:
     assert _where(outcome) == DEAD
 
 
-@pytest.mark.req("R-01")
+@pytest.mark.req("R-01", "AC27")
 def test_an_error_that_is_no_failure_is_retried_without_counting_for_ever() -> None:
     run = _run(3, is_failure=lambda error: not isinstance(error, ConnectionError))
     outcome = decide(run, Raised(error=ConnectionError("away")))
@@ -171,7 +171,7 @@ class _Unreadable(Exception):
         raise RuntimeError("no")
 
 
-@pytest.mark.req("X-05")
+@pytest.mark.req("X-05", "AC28")
 def test_any_error_becomes_text_that_a_row_can_hold() -> None:
     long = decide(_run(), Raised(error=ValueError("x" * 9_000), traceback="y" * 9_000)).error or ""
     assert len(long) == 4_000 and long.startswith("ValueError: xxx")

@@ -162,7 +162,7 @@ def three(monkeypatch: pytest.MonkeyPatch) -> Served:
     return served
 
 
-@pytest.mark.req("Q-02", "X-12")
+@pytest.mark.req("Q-02", "X-12", "AC15")
 def test_full_queues_come_first_as_often_as_their_weights_say(three: Served) -> None:
     random.seed(7)
     first = Counter(three.order()[0].name for _ in range(10_000))
@@ -170,7 +170,7 @@ def test_full_queues_come_first_as_often_as_their_weights_say(three: Served) -> 
         assert first[name] / 10_000 == pytest.approx(weight / 20, rel=0.1)
 
 
-@pytest.mark.req("Q-02")
+@pytest.mark.req("Q-02", "AC14")
 def test_strict_takes_the_highest_weight_first_always(monkeypatch: pytest.MonkeyPatch) -> None:
     found = rows(low=1, critical=10, high=6)
     monkeypatch.setattr(Served, "rows", lambda _self: found)

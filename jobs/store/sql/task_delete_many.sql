@@ -3,6 +3,8 @@ WITH d AS (DELETE FROM task WHERE id = ANY(%(ids)s::uuid[]) RETURNING id, queue_
   i AS (DELETE FROM task_info WHERE id = ANY(%(ids)s::uuid[])),
   r AS (DELETE FROM task_run WHERE task_id = ANY(%(ids)s::uuid[])),
   p AS (DELETE FROM platform_task WHERE task_id = ANY(%(ids)s::uuid[])),
+  w AS (DELETE FROM task_wait WHERE task_id = ANY(%(ids)s::uuid[])),
+  a AS (DELETE FROM task_after WHERE task_id = ANY(%(ids)s::uuid[])),
   c AS (DELETE FROM shard_count WHERE task_id = ANY(%(ids)s::uuid[])),
   e AS (INSERT INTO event (task_id, kind, actor, detail)
     SELECT id, 'delete', %(actor)s, jsonb_build_object('was', 'emptied', 'credits', credits) FROM d ORDER BY id),

@@ -22,6 +22,8 @@ WITH l AS MATERIALIZED (
   WHERE credits > 0 AND %(status)s IN (5, 9) ORDER BY id
   ON CONFLICT (task_id, cycle) WHERE kind = 3 DO NOTHING
   RETURNING task_id, account_id, amount
+), w AS (DELETE FROM task_wait x USING l WHERE x.task_id = l.id AND l.state = 7
+), a AS (DELETE FROM task_after x USING l WHERE x.task_id = l.id AND l.state = 7
 ), s AS (
   INSERT INTO stat_delta (queue_id, metric, n)
   SELECT q, m, sum(k) FROM (
@@ -33,5 +35,5 @@ WITH l AS MATERIALIZED (
     UNION ALL SELECT l.queue_id, 13, 1 FROM f JOIN l ON l.id = f.task_id
     UNION ALL SELECT l.queue_id, 14, f.amount FROM f JOIN l ON l.id = f.task_id) d GROUP BY 1, 2
 )
-SELECT l.id::text, l.queue_id, l.state AS was, l.flags, l.parent_id::text, l.credits, f.account_id, f.amount, l.worker_id
+SELECT l.id::text, l.queue_id, l.state AS was, l.flags, l.parent_id::text, l.credits, f.account_id, f.amount, l.worker_id, l.status
 FROM l LEFT JOIN f ON f.task_id = l.id

@@ -1,10 +1,10 @@
--- Give claimed tasks back to the head of their queue: no retry counted, the token grows.
+-- Give claimed tasks back to the head of their queue: no retry counted, the token grows. Not what is to be cancelled.
 WITH t AS MATERIALIZED (
-  SELECT id, queue_id, state, worker_id, token FROM task WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
+  SELECT id, queue_id, state, worker_id, token, cancel FROM task WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
 ), j AS MATERIALIZED (
   SELECT t.*, o.mine FROM t JOIN unnest(%(ids)s::uuid[], %(tokens)s::int[]) o(id, mine) ON o.id = t.id
 ), l AS MATERIALIZED (
-  SELECT id, queue_id FROM j WHERE state = 2 AND worker_id = %(worker)s AND token = mine ORDER BY id
+  SELECT id, queue_id FROM j WHERE state = 2 AND worker_id = %(worker)s AND token = mine AND cancel = 0 ORDER BY id
 ), u AS (
   UPDATE task t SET state = 1, worker_id = NULL, token = t.token + 1, ticket = %(epoch)s,
     runs = t.runs - %(unstarted)s

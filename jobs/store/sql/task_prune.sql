@@ -1,7 +1,7 @@
 -- Remove what outlived its retention, a bounded batch; counters and side tables follow.
 -- A dead letter that others wait for stays: removing it would leave them waiting for ever.
 WITH l AS MATERIALIZED (
-  SELECT id FROM task WHERE expires_at <= (SELECT clock_timestamp()) AND state IN (5, 6) AND NOT (state = 5 AND flags & 8 > 0)
+  SELECT id FROM task WHERE expires_at <= (SELECT clock_timestamp()) AND state IN (5, 6) AND NOT (state = 5 AND flags & 40 > 0)
   ORDER BY expires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), d AS (DELETE FROM task t USING l WHERE t.id = l.id RETURNING t.id, t.queue_id, t.state),
   i AS (DELETE FROM task_info t USING l WHERE t.id = l.id),

@@ -116,7 +116,7 @@ def command(worker_id: int, verb: str) -> None:
     )
     if not rows:
         raise NotFound("There is no such living worker", worker=worker_id)
-    redis.cancel_signal(worker_id)
+    transaction.on_commit(lambda: redis.cancel_signal(worker_id), robust=True)
 
 
 def set_concurrency(worker_id: int, concurrency: int) -> None:
@@ -131,7 +131,7 @@ def set_concurrency(worker_id: int, concurrency: int) -> None:
     )
     if not rows:
         raise NotFound("There is no such living worker", worker=worker_id)
-    redis.cancel_signal(worker_id)
+    transaction.on_commit(lambda: redis.cancel_signal(worker_id), robust=True)
 
 
 def _finish_orphans(crash_limit: int) -> int:

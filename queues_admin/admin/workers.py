@@ -3,11 +3,13 @@
 from datetime import timedelta
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from jobs.domain import ids
 from jobs.models import Worker
@@ -22,6 +24,15 @@ RECENT_DEAD = 20
 RUNNING_SHOWN = 100
 
 
+class SlotsForm(OptionalReasonForm):
+    """How many tasks the worker runs at once."""
+
+    concurrency = forms.IntegerField(
+        label=gettext_lazy("Concurrency"), min_value=1, max_value=workers.MOST_CONCURRENCY
+    )
+    field_order = ("concurrency", "reason")
+
+
 @admin.register(Worker)
 class WorkerAdmin(BackOffice):
     def routes(self) -> list[Route]:
@@ -32,6 +43,7 @@ class WorkerAdmin(BackOffice):
             Route(path="<int:worker_id>/quiet/", view=quiet, name="quiet", permission=view),
             Route(path="<int:worker_id>/wake/", view=wake, name="wake", permission=view),
             Route(path="<int:worker_id>/stop/", view=stop, name="stop", permission=view),
+            Route(path="<int:worker_id>/slots/", view=slots, name="slots", permission=view),
         ]
 
 
@@ -81,10 +93,35 @@ def stop(request: HttpRequest, worker_id: int) -> HttpResponse:
     return confirm(request, _change(worker_id, "stop", _("Stop"), effect))
 
 
+def slots(request: HttpRequest, worker_id: int) -> HttpResponse:
+    worker = _living(worker_id)
+    now = int(worker.stats.get("concurrency") or 1)
+
+    def perform(given: dict[str, Any]) -> Done:
+        workers.set_concurrency(worker_id, given["concurrency"])
+        return Done(
+            message=_("Worker %(name)s was told.") % {"name": worker.name},
+            after={"concurrency": given["concurrency"]},
+        )
+
+    change = Change(
+        action="worker.concurrency",
+        target=f"{worker.name} #{worker_id}",
+        title=_("Concurrency: server %(name)s") % {"name": worker.name},
+        button=_("Change"),
+        effects=[_("It runs that many tasks at once from now on; none that runs is stopped.")],
+        permissions=(OPERATE,),
+        back=reverse("admin:jobs_worker_changelist"),
+        perform=perform,
+        form=SlotsForm,
+        initial={"concurrency": now},
+        before={"concurrency": now},
+    )
+    return confirm(request, change)
+
+
 def _change(worker_id: int, verb: str, button: str, effect: str) -> Change:
-    worker = _worker(worker_id)
-    if worker.dead_at is not None:
-        raise Http404
+    worker = _living(worker_id)
 
     def perform(_given: dict[str, Any]) -> Done:
         workers.command(worker_id, verb)
@@ -129,10 +166,18 @@ def _running(worker_id: int) -> list[dict[str, Any]]:
 
 def _plain(stats: dict[str, Any]) -> list[tuple[str, str]]:
     """What the process says of itself, as text; its list of tasks is shown apart."""
-    shown = {key: value for key, value in stats.items() if key not in ("tasks", "running_tasks")}
+    hidden = ("tasks", "running_tasks", "concurrency_wanted")
+    shown = {key: value for key, value in stats.items() if key not in hidden}
     return [
         (key, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for key, v in shown.items()
     ]
+
+
+def _living(worker_id: int) -> Worker:
+    worker = _worker(worker_id)
+    if worker.dead_at is not None:
+        raise Http404
+    return worker
 
 
 def _worker(worker_id: int) -> Worker:

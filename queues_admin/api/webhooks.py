@@ -21,7 +21,7 @@ class WebhookTaken(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: bool
 
 
-def _described(call: Call, platform: str) -> None:
+def _described(api: Api, call: Call, platform: str) -> None:
     """The signature that the document shows."""
 
 

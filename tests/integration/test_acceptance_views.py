@@ -15,6 +15,7 @@ from jobs.operations.tasks import Submitted, submit, submit_many
 from jobs.selectors import daily, queues, task_pages, tasks
 from jobs.selectors import workers as living
 from jobs.store import postgres, redis
+from tests.integration.admin_support import client_of, confirm_post
 from tests.support import api
 from tests.support.api import ApiClient, data, error
 from tests.support.engine import Hand, dead, retried, row, succeeded
@@ -204,6 +205,21 @@ def test_a_workers_concurrency_is_asked_for_by_its_name(caller: ApiClient) -> No
     for wrong in (0, -1, 10**9):
         error(caller.post("/workers/w1/concurrency", {"concurrency": wrong}), 422)
     error(caller.post("/workers/w2/concurrency", {"concurrency": 3}), 404)
+
+
+@pytest.mark.req("B-02", "V-11")
+def test_a_workers_concurrency_is_changed_on_its_page() -> None:
+    hand = Hand("w1")
+    client = client_of("root")
+    page = f"/admin/jobs/worker/{hand.id}/slots/"
+    assert client.get(page).status_code == 200
+    assert client.post(page, {"concurrency": "0"}).status_code == 422
+    confirm_post(client, page, concurrency="4", reason="less load")
+    beat = workers.beat(hand.id, {})
+    assert beat is not None and beat.concurrency is not None and beat.concurrency[0] == 4
+    assert postgres.query("SELECT action, reason FROM audit_entry ORDER BY id DESC LIMIT 1") == [
+        ("worker.concurrency", "less load")
+    ]
 
 
 @pytest.mark.req("F11", "C-02")

@@ -68,6 +68,8 @@ def test_no_endpoint_answers_without_a_key_or_to_a_session(admin: ApiClient) -> 
         if not hasattr(pattern.callback, "cls"):
             continue
         path = _concrete(pattern)
+        if "/webhooks/" in path:  # signed by the platform instead
+            continue
         for method in ("get", "post", "patch", "delete"):
             response = client.generic(method.upper(), path, b"{}", content_type="application/json")
             assert response.status_code in (401, 405), (method, path)

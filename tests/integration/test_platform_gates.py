@@ -52,7 +52,7 @@ def _soon(*tasks: Submitted) -> None:
 
 @pytest.mark.req("E-05", "R-05")
 def test_both_breakers_open_and_postponed_polls_use_up_nothing(
-    stub: Stubbed, pump: Pump, capfd: pytest.CaptureFixture[str]
+    stub: Stubbed, pump: Pump, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = [ask(seconds=0.1) for _ in range(6)]
     pump.until(lambda: stub.created == 6)
@@ -71,8 +71,7 @@ def test_both_breakers_open_and_postponed_polls_use_up_nothing(
     pump.ends(*made, timeout_s=30)
     assert [row(task.id, "status") for task in made] == [SUCCESS] * 6
     assert (_state("platform:stub"), _state(service)) == ("CLOSED", "CLOSED")
-    log = capfd.readouterr()
-    text = log.out + log.err
+    text = caplog.text
     for line in ("CLOSED -> OPEN (failures=5)", "OPEN -> HALF_OPEN", "HALF_OPEN -> CLOSED"):
         assert f"[CircuitBreaker] stub: {line}" in text
     assert service.removeprefix("service:") in text

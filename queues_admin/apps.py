@@ -2,11 +2,12 @@
 
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
 
 
 class QueuesAdminConfig(AppConfig):
     name = "queues_admin"
-    verbose_name = "Task Center"
+    verbose_name = _("Task Center")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -156,6 +156,8 @@ TASKCENTER: dict[str, Any] = {
         "TASKCENTER_MAX_PAYLOAD_BYTES", 65_536, minimum=1024, maximum=16 * 1024 * 1024
     ),
     "MAX_PAYLOAD_DEPTH": env.integer("TASKCENTER_MAX_PAYLOAD_DEPTH", 32, minimum=2, maximum=200),
+    "RATE_PER_KEY": env.integer("TASKCENTER_RATE_PER_KEY", 5000, minimum=0, maximum=10**6),
+    "WEB_WORKERS": env.integer("WEB_WORKERS", 1, minimum=1, maximum=64),
     "PLAN_UNDO_S": env.number("TASKCENTER_PLAN_UNDO_S", 30.0, minimum=0, maximum=3600),
     "PLAN_TYPED_TASKS": env.integer("TASKCENTER_PLAN_TYPED_TASKS", 1000, minimum=0, maximum=10**9),
     "PLAN_TYPED_CREDITS": env.integer(
@@ -181,11 +183,11 @@ TASKCENTER: dict[str, Any] = {
     "TRUSTED_PROXIES": _PROXIES,
 }
 
-if TASKCENTER["BILLING_SECRET"] not in ("", *TASKCENTER["CALLBACK_SECRETS"]):
+if TASKCENTER["BILLING_SECRET"] not in {"", *TASKCENTER["CALLBACK_SECRETS"]} - {"default"}:
     raise env.WrongValue(
         "TASKCENTER_BILLING_SECRET",
         repr(TASKCENTER["BILLING_SECRET"]),
-        "a name in TASKCENTER_CALLBACK_SECRETS",
+        "a name in TASKCENTER_CALLBACK_SECRETS other than default, with which callers' callbacks are signed",
     )
 
 # --- languages, time, files ---------------------------------------------------------------------

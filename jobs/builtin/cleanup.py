@@ -16,7 +16,7 @@ class Cleanup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_passes: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 200
 
 
-@task("cleanup:expired", queue="low", timeout_s=600.0)
+@task("cleanup:expired", queue="low", timeout_s=600.0, scope="operate")
 def expired(payload: Cleanup, context: Context) -> dict[str, object]:
     """Prune until nothing is left, the passes are used up, or the run is asked to stop or short of time."""
     removed = passes = 0

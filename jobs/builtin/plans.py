@@ -45,6 +45,7 @@ def draft(
     policy=RetryPolicy(max_retries=20, cap_s=30.0),
     timeout_s=300.0,
     retention_s=_KEPT_S,
+    internal=True,
 )
 def step(payload: Step, context: Context) -> dict[str, int] | None:
     """A bounded piece of a plan, again and again until it has ended or somebody stops it; safe to run twice."""

@@ -24,7 +24,7 @@ class CancelUpstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     urls: dict[str, str] = {}
 
 
-@task(platform_facts.CANCEL, queue="critical", retention_s=86_400, timeout_s=180)
+@task(platform_facts.CANCEL, queue="critical", retention_s=86_400, timeout_s=180, internal=True)
 async def cancel_upstream(payload: CancelUpstream, context: Context) -> dict[str, str | None]:
     """Asked again until the platform has a final word; a success by then is noted as an event of the task."""
     found = await db(platforms.settings_of, [payload.platform_id])

@@ -13,13 +13,15 @@ PREFIX = "whsec_"
 DEFAULT = "default"
 
 
-def secret(name: str | None = None) -> str:
+def secret(name: str | None = None, *, internal: bool = False) -> str:
     """The stored secret of that name; without a name `default`, or else one derived from the first secret key.
 
+    `internal`: also the one that billing signs with, which callers must not speak with.
     Raises Invalid for a name that nothing is stored under.
     """
     stored: dict[str, str] = settings.TASKCENTER.get("CALLBACK_SECRETS") or {}
-    if name is not None and name not in stored:
+    reserved = name is not None and name == settings.TASKCENTER.get("BILLING_SECRET")
+    if name is not None and (name not in stored or (reserved and not internal)):
         raise Invalid(f"There is no stored secret {name!r}", secret=name)
     found = stored.get(name or DEFAULT)
     return found if found is not None else _derived()

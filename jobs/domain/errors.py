@@ -137,6 +137,12 @@ class RateLimited(TaskCenterError):
         super().__init__(message, retry_after_s=retry_after_s, **details)
 
 
+class QuotaExceeded(RateLimited):
+    """The tenant has as many tasks waiting as it may; try again later."""
+
+    code = "quota_exceeded"
+
+
 class Unauthenticated(TaskCenterError):
     """The request carries no valid key."""
 

@@ -16,6 +16,7 @@ from jobs.lifecycle.policy import RetryPolicy
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 PLATFORM_RUN = "platform:run"
+_SCOPES = ("submit", "operate", "admin")
 ALIASES = {"task:process": PLATFORM_RUN}
 
 
@@ -37,6 +38,7 @@ class Handler:
 
     `lane_from` lets a payload choose its lane; the function must then suit each lane that it may name.
     `on_failure` is called after each failed run is settled, `on_exhausted` when the task went to the dead letters.
+    `internal`: only the engine itself submits it. `scope`: what an API key needs for it besides `submit`.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Handler:
     aggregate: Aggregate | None = None
     on_failure: Hook | None = None
     on_exhausted: Hook | None = None
+    internal: bool = False
+    scope: str = "submit"
 
     def lane_of(self, parsed: Any) -> Lane:
         """The lane for one parsed payload."""
@@ -98,6 +102,8 @@ def task(
     aggregate: Aggregate | None = None,
     on_failure: Hook | None = None,
     on_exhausted: Hook | None = None,
+    internal: bool = False,
+    scope: str = "submit",
 ) -> Callable[[_F], _F]:
     """Register a function as the handler of task type `name`.
 
@@ -105,9 +111,12 @@ def task(
     parameter receives the Context. `async def` runs on the event loop, a plain function on a thread,
     `isolated=True` in a child process that can be killed. Raises Misconfigured for a name taken twice.
     `on_failure` and `on_exhausted` are called as `hook(payload, failure, error)`, see `jobs.handlers.failure`.
+    `internal=True` hides it from callers of the API and the command line; `scope` is what a key needs for it.
     """
 
     def register(function: _F) -> _F:
+        if scope not in _SCOPES:
+            raise Misconfigured(f"Task type {name!r} names no scope", scope=scope, known=_SCOPES)
         if name in _HANDLERS and _HANDLERS[name].function is not function:
             raise Misconfigured(f"Task type {name!r} is registered twice", second=repr(function))
         payload_type, takes_context = _signature(function)
@@ -128,6 +137,8 @@ def task(
             aggregate=aggregate,
             on_failure=on_failure,
             on_exhausted=on_exhausted,
+            internal=internal,
+            scope=scope,
         )
         return function
 
@@ -138,6 +149,14 @@ def handler(name: str) -> Handler:
     """The handler of a type; raises UnknownType."""
     found = _HANDLERS.get(ALIASES.get(name, name))
     if found is None:
+        raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
+    return found
+
+
+def public_handler(name: str) -> Handler:
+    """The handler of a type that callers may ask for; raises UnknownType for what only the engine submits."""
+    found = handler(name)
+    if found.internal:
         raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
     return found
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from django.core.management.base import CommandError
 
+from jobs.handlers.registry import public_handler
 from jobs.management import cli
 from jobs.management.cli import Cli, Options
 from jobs.operations import tasks as operations
@@ -60,6 +61,7 @@ def submit(command: Cli, options: Options) -> None:
         given["priority"] = int(priority)
     payload = _payload(options["payload"])
     request = msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload)
+    public_handler(request.type)
     done = operations.submit_request(request)
     view = reading.get(done.id)
     line = f"{view.task_id} {view.state} in {view.queue}"

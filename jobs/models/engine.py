@@ -15,7 +15,10 @@ class UniqueLock(models.Model):
     class Meta:
         db_table = "unique_lock"
         default_permissions = ()
-        indexes = [models.Index(fields=["task_id"], name="lock_task")]
+        indexes = [
+            models.Index(fields=["task_id"], name="lock_task"),
+            models.Index(fields=["until"], name="lock_until"),
+        ]
 
     def __str__(self) -> str:
         return self.key
@@ -33,7 +36,7 @@ class Idempotency(models.Model):
     class Meta:
         db_table = "idempotency"
         default_permissions = ()
-        indexes = [models.Index(fields=["created_at"], name="idempotency_age")]
+        indexes = [models.Index(fields=["created_at", "key"], name="idempotency_age")]
 
     def __str__(self) -> str:
         return self.key

@@ -92,7 +92,7 @@ class Task(models.Model):
             models.Index(
                 fields=["deadline"],
                 name="task_deadline",
-                condition=Q(deadline__isnull=False) & ~Q(state=6),
+                condition=Q(deadline__isnull=False) & ~Q(state=6) & ~Q(status=5),
             ),
             models.Index(
                 fields=["expires_at"], name="task_expiry", condition=Q(expires_at__isnull=False)

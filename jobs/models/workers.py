@@ -1,6 +1,7 @@
 """Workers: one row per start of a worker process, never reused."""
 
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 
@@ -20,6 +21,12 @@ class Worker(models.Model):
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
         permissions = [("operate_worker", "Can quiet and stop workers")]
+        indexes = [
+            models.Index(fields=["id"], name="worker_living", condition=Q(dead_at__isnull=True)),
+            models.Index(
+                fields=["dead_at"], name="worker_dead", condition=Q(dead_at__isnull=False)
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -1,4 +1,4 @@
-"""Billing elsewhere (C-05): every credit entry is told to another service by a signed `http:callback` task.
+"""Billing elsewhere (C-05): every credit entry is told to another service by a signed `billing:deliver` task.
 
 A trigger notes each entry's id in `billing_outbox` within the entry's own transaction; `deliver` turns notes into
 tasks and removes them in one transaction of its own. Nothing is lost or forgotten, whoever dies in between.
@@ -20,6 +20,7 @@ from jobs.store import postgres
 log = structlog.get_logger("billing")
 
 BATCH = 100
+DELIVER = "billing:deliver"
 _KINDS = dict(CreditEntry.KINDS)
 _MOST_RETRIES = 1_000  # at the longest back-off of 300 s about three and a half days
 _KEPT_S = 7 * 86_400
@@ -65,7 +66,7 @@ def _request(row: postgres.Row) -> TaskRequest:
     entry_id, kind, amount, task_id, custom_id, cycle, reason, created_at, user_id, tenant = row
     key = f"entry:{entry_id}"
     return TaskRequest(
-        type="http:callback",
+        type=DELIVER,
         payload={
             "url": settings.TASKCENTER["BILLING_URL"],
             "headers": {"idempotency-key": key},

@@ -36,6 +36,8 @@ EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 DISPATCH_BATCH = 200
 PRUNE_BATCH = 500
 IDEMPOTENCY_KEPT_S = 72 * 3600
+DEAD_WORKER_KEPT_S = 86_400
+_IDEMPOTENCY_BATCHES = 10
 HISTORY_KEPT_DAYS = 90
 
 
@@ -94,6 +96,7 @@ def sweep_deadlines() -> int:
         reason="deadline",
         error=error,
         dead=True,
+        stop_upstream=True,
     )
     waited = Finish(
         state=State.COMPLETED,
@@ -117,6 +120,7 @@ def sweep_archived() -> int:
         kind=Kind.FAILED,
         reason="time limit",
         error="TimeLimit: the time limit passed while the task was archived",
+        stop_upstream=True,
     )
     with transaction.atomic():
         rows = [row[0] for row in postgres.fetch("platform_overdue")]
@@ -131,26 +135,38 @@ def fold() -> int:
 
 
 def prune() -> int:
-    """Remove a batch of tasks that outlived their retention, and old keys and locks; logged and counted."""
+    """Remove a batch of tasks that outlived their retention, and old keys, locks and workers; logged and counted."""
     rows = postgres.fetch("task_prune", {"limit": PRUNE_BATCH})
     dead = sum(1 for row in rows if row[1] == State.ARCHIVED)
     if rows:
         log.info("pruned", tasks=len(rows), dead_letters=dead)
-    postgres.query(
-        "DELETE FROM idempotency WHERE key = ANY(ARRAY(SELECT key FROM idempotency i"
-        " WHERE created_at < (SELECT clock_timestamp()) - %s * interval '1 second'"
-        " AND NOT EXISTS (SELECT 1 FROM task t WHERE t.id = i.task_id) ORDER BY created_at LIMIT 500)) RETURNING 1",
-        [IDEMPOTENCY_KEPT_S],
-    )
+    _prune_idempotency()
     postgres.query(
         "DELETE FROM unique_lock WHERE key = ANY(ARRAY(SELECT key FROM unique_lock"
-        " WHERE until < (SELECT clock_timestamp()) - interval '1 hour' LIMIT 500)) RETURNING 1"
+        " WHERE until < (SELECT clock_timestamp()) - interval '1 hour' ORDER BY until LIMIT 500)) RETURNING 1"
     )
+    postgres.fetch("worker_prune", {"kept_s": DEAD_WORKER_KEPT_S, "limit": PRUNE_BATCH})
     postgres.query(
         "DELETE FROM queue_day WHERE day < (clock_timestamp() AT TIME ZONE 'UTC')::date - %s RETURNING 1",
         [HISTORY_KEPT_DAYS],
     )
     return len(rows)
+
+
+_looked_to: tuple[datetime, str] = (EPOCH_ZERO, "")
+
+
+def _prune_idempotency() -> None:
+    """A stretch of the old keys; the next call goes on from there, and from the oldest again after the last."""
+    global _looked_to
+    for _ in range(_IDEMPOTENCY_BATCHES):
+        after, after_key = _looked_to
+        params = {"after": after, "after_key": after_key, "limit": PRUNE_BATCH}
+        last = postgres.fetch("idempotency_prune", {**params, "kept_s": IDEMPOTENCY_KEPT_S})
+        if not last or last[0][0] < PRUNE_BATCH:
+            _looked_to = (EPOCH_ZERO, "")
+            return
+        _looked_to = last[0][1:]
 
 
 _pressure: dict[int, Pressure] = {}

@@ -9,7 +9,7 @@ from django.db import transaction
 from jobs.domain.errors import RedisUnavailable
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import Lane, State, Status
-from jobs.operations import endings
+from jobs.operations import endings, tickets
 from jobs.operations.endings import Finish
 from jobs.store import catalog, keys, postgres, redis
 
@@ -18,6 +18,13 @@ log = structlog.get_logger("queues")
 BATCH = 200
 MOST_S = 20.0
 _WAITING = (State.PENDING, State.SCHEDULED, State.RETRY)
+_IN_ORDER = {
+    State.PENDING: "state = 1 ORDER BY ord",
+    State.SCHEDULED: "state = 3 ORDER BY id DESC",
+    State.RETRY: "state = 4 ORDER BY id DESC",
+    State.ARCHIVED: "state = 5 ORDER BY id",
+}
+"""Literal, so that each state is read in the order of its partial index."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,17 +45,13 @@ def empty(name: str, *, actor: str, reason: str = "") -> Emptied:
     states = (State.ARCHIVED,) if name == catalog.DEAD_LETTER else _WAITING
     deleted = refunded = 0
     until_s = time.monotonic() + MOST_S
-    while True:
-        batch, paid = _batch(queue.id, states, actor, reason)
-        deleted, refunded = deleted + batch, refunded + paid
-        if batch == 0 or time.monotonic() > until_s:
-            break
-    remaining = bool(
-        postgres.query(
-            "SELECT 1 FROM task WHERE queue_id = %s AND state = ANY(%s::smallint[]) LIMIT 1",
-            [queue.id, [int(state) for state in states]],
-        )
-    )
+    for state in states:
+        while time.monotonic() < until_s:
+            batch, paid = _batch(queue.id, state, actor, reason)
+            deleted, refunded = deleted + batch, refunded + paid
+            if batch == 0:
+                break
+    remaining = any(_next(queue.id, state, limit=1) for state in states)
     if not remaining:
         _drop_tickets(queue)
     log.warning(
@@ -62,20 +65,28 @@ def empty(name: str, *, actor: str, reason: str = "") -> Emptied:
     return Emptied(deleted=deleted, refunded=refunded, remaining=remaining)
 
 
-def _batch(queue_id: int, states: tuple[State, ...], actor: str, reason: str) -> tuple[int, int]:
+def _next(queue_id: int, state: State, *, limit: int, suffix: str = "") -> list[str]:
+    rows = postgres.query(
+        f"SELECT id::text FROM task WHERE queue_id = %s AND {_IN_ORDER[state]} LIMIT %s {suffix}",
+        [queue_id, limit],
+    )
+    return [row[0] for row in rows]
+
+
+def _batch(queue_id: int, state: State, actor: str, reason: str) -> tuple[int, int]:
+    """The next that nobody is busy with, locked by skipping: what others hold is never waited for."""
     how = Finish(
         state=State.COMPLETED,
         status=Status.CANCELLED,
-        sources=states,
+        sources=(state,),
         kind=Kind.CANCELLED,
         reason=reason or "queue emptied",
         actor=actor,
     )
     with transaction.atomic():
-        rows = postgres.fetch(
-            "queue_empty", {"queue": queue_id, "states": [int(s) for s in states], "limit": BATCH}
-        )
-        done = endings.finish([row[0] for row in rows], how) if rows else []
+        tickets.ordered_plan()
+        found = _next(queue_id, state, limit=BATCH, suffix="FOR NO KEY UPDATE SKIP LOCKED")
+        done = endings.finish(found, how) if found else []
         if done:
             postgres.fetch("task_delete_many", {"ids": [d.id for d in done], "actor": actor})
     return len(done), sum(d.refunded for d in done)

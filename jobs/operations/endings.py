@@ -30,13 +30,15 @@ class Ended:
     flags: int
     parent_id: str | None
     counted: bool = False
+    stop_upstream: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finish:
     """An end (or a hold, for ARCHIVED) that no run reports: from `sources` only; failed or cancelled is refunded.
 
-    `error` is kept as a run of `kind`; `crashed` is added to the crash count; `dead` moves to the dead letters.
+    `error` is kept as a run of `kind`; `crashed` is added to the crash count; `dead` moves to the dead letters;
+    `stop_upstream`: an external platform that still works on it is told to stop.
     """
 
     state: State
@@ -48,6 +50,7 @@ class Finish:
     error: str | None = None
     dead: bool = False
     crashed: int = 0
+    stop_upstream: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +97,7 @@ def _finish(ids: Sequence[str], how: Finish) -> tuple[list[Finished], list[Refun
             status=how.status,
             flags=r[3],
             parent_id=r[4],
+            stop_upstream=how.stop_upstream,
             counted=r[2] == State.ARCHIVED and r[9] == Status.FAILURE,
         )
         for r in rows
@@ -157,7 +161,7 @@ def _end_on_platforms(ended: Sequence[Ended], outcomes: Sequence[Outcome]) -> No
         for row in ended
         if row.status == Status.CANCELLED
         or row.id in running
-        or (row.status == Status.FAILURE and not outcomes)  # ended by a sweep, not by an answer
+        or row.stop_upstream
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from jobs.contract.reader import contract
-from jobs.domain.errors import Conflict, Invalid, UnknownPlatform
+from jobs.domain.errors import Conflict, Forbidden, Invalid, UnknownPlatform
 from jobs.lifecycle.breaker import service_name
 from jobs.models import Platform
 from jobs.platforms.base import PlatformConfig
@@ -63,18 +63,32 @@ def create(spec: PlatformSpec, *, tenant_id: int = 1) -> Platform:
     return platform
 
 
-def change(spec: PlatformSpec) -> Platform:
-    """Change the fields given. Raises UnknownPlatform, Invalid."""
+def change(spec: PlatformSpec, *, may_reach_private: bool = True) -> Platform:
+    """Change the fields given. Raises UnknownPlatform, Invalid, Forbidden.
+
+    Another address needs its credential said anew: a stored one goes nowhere else. `may_reach_private=False`:
+    the caller may neither allow private addresses nor choose another one where they are allowed.
+    """
     with transaction.atomic():
         platform = Platform.objects.select_for_update().filter(name=spec.name).first()
         if platform is None:
             raise UnknownPlatform(f"There is no platform {spec.name!r}", platform=spec.name)
+        _check_move(platform, spec, may_reach_private)
         was_enabled = platform.enabled
         _apply(platform, spec)
         platform.save()
         if platform.enabled and not was_enabled:
             _poll_soon(platform)
     return platform
+
+
+def _check_move(platform: Platform, spec: PlatformSpec, may_reach_private: bool) -> None:
+    moves = spec.base_url is not None and spec.base_url != platform.base_url
+    opens = bool(spec.allow_private) and not platform.allow_private
+    if (opens or (moves and platform.allow_private)) and not may_reach_private:
+        raise Forbidden("Private addresses of a platform need scope admin", scope="admin")
+    if moves and platform.credential_sealed and spec.credential is None:
+        raise Invalid("Another `base_url` needs the credential said anew", field="credential")
 
 
 def _poll_soon(platform: Platform) -> None:

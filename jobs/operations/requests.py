@@ -96,7 +96,10 @@ def prepare(
     `limited=False`: what follows from an end or an operator's action passes a full queue.
     """
     found = handler(request.type)
-    queue = _queue(request, found, limited)
+    queue = _queue(request, found, limited, tenant_id)
+    platform = catalog.platform(request.platform, tenant_id) if request.platform else None
+    if platform is not None and platform.name != request.platform:
+        request = msgspec.structs.replace(request, platform=platform.name)
     _check_options(request)
     payload_json = check_json(request.payload)
     parsed = found.parse(request.payload) if request.shards is None else None
@@ -105,7 +108,6 @@ def prepare(
         shards = found.shards(parsed)
     _check_shards(shards, found)
     task_id = ids.custom_id(tenant_id, request.task_id) if request.task_id else ids.new_id()
-    platform = catalog.platform(request.platform) if request.platform else None
     prepared = Prepared(
         index=index,
         request=request,
@@ -219,12 +221,12 @@ def check_text(text: str) -> None:
         raise Invalid("Text must not contain lone surrogates") from error
 
 
-def _queue(request: TaskRequest, found: Handler, limited: bool) -> catalog.QueueRow:
+def _queue(request: TaskRequest, found: Handler, limited: bool, tenant_id: int) -> catalog.QueueRow:
     name = request.queue
     if name is None and request.priority is not None:
         name = contract().queue_for_priority(request.priority)
     name = name if name is not None else found.queue
-    row = catalog.queues().get(name)
+    row = catalog.queues().own(tenant_id, name)
     if row.name == catalog.DEAD_LETTER:
         raise Invalid("Nothing can be submitted to dead_letter", queue=name)
     if row.level >= 2 and limited:

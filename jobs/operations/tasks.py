@@ -13,7 +13,7 @@ from django.db import transaction
 from jobs.domain import ids
 from jobs.domain.errors import InsufficientCredits, Invalid, TaskCenterError
 from jobs.domain.states import State
-from jobs.operations import inserts, tickets
+from jobs.operations import inserts, tenants, tickets
 from jobs.operations.locks import Refused, Stored
 from jobs.operations.requests import Prepared, TaskRequest, prepare
 from jobs.store import catalog
@@ -74,14 +74,16 @@ def submit_many(
 ) -> list[Submitted | Refused]:
     """Submit many tasks; each item has its own result, in the order given. One round trip to each store per chunk.
 
-    `limited=False`: back-pressure refuses none of them. `internal`: idempotency keys that no caller can take.
+    `limited=False`: neither back-pressure nor quota refuses any. `internal`: idempotency keys that no caller can take.
     """
+    room = tenants.Room(tenant_id if limited else catalog.DEFAULT_TENANT)
     results: dict[int, Submitted | Refused] = {}
     prepared: list[Prepared] = []
     for index, request in enumerate(requests):
         try:
             item = prepare(request, index=index, tenant_id=tenant_id, limited=limited)
             item.internal = internal
+            room.take(1 + len(item.children))
             prepared.append(item)
         except TaskCenterError as error:
             results[index] = Refused(index=index, error=error)

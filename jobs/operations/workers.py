@@ -8,6 +8,7 @@ import structlog
 from django.db import transaction
 
 from jobs.contract.reader import contract
+from jobs.domain import ids
 from jobs.domain.errors import Invalid, NotFound, RedisUnavailable
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
@@ -136,11 +137,27 @@ def set_concurrency(worker_id: int, concurrency: int) -> None:
 
 def _finish_orphans(crash_limit: int) -> int:
     orphans = postgres.fetch("task_orphans", {"crash_limit": crash_limit})
-    for id_, cancelled in orphans:
-        how = _cancelled() if cancelled else _poison(crash_limit)
+    return sum(
+        _finish_one(id_, _cancelled() if cancelled else _poison(crash_limit))
+        for id_, cancelled in orphans
+    )
+
+
+def _finish_one(task_id: str, how: Finish) -> bool:
+    """One that cannot be ended is logged and holds up no other."""
+    try:
         with transaction.atomic():
-            endings.finish([id_], how)
-    return len(orphans)
+            endings.finish([task_id], how)
+    except Exception as error:
+        if postgres.is_away(error):
+            raise
+        log.error(
+            "orphan not ended",
+            task_id=ids.public_id(task_id),
+            error=f"{type(error).__name__}: {error}"[:1000],
+        )
+        return False
+    return True
 
 
 def _cancelled() -> Finish:

@@ -28,9 +28,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     stopped: bool
 
 
-def check() -> Health:
-    """Look at both stores now. Healthy: the stores answer, a worker is alive and nothing is stopped."""
-    seen, redis_up = _look(), redis_connected()
+def check(tenant_id: int | None = None) -> Health:
+    """Look at both stores now, and at the queues (of a tenant).
+
+    Healthy: the stores answer, a worker is alive and nothing is stopped.
+    """
+    seen, redis_up = _look(tenant_id), redis_connected()
     listed, alive, slots, stopped = seen or ([], 0, 0, False)
     stores = seen is not None and (redis_up or not settings.ASYNQ_POLLING_ENABLED)
     return Health(
@@ -74,9 +77,9 @@ def drift(listed: list[QueueView]) -> int | None:
     )
 
 
-def _look() -> tuple[list[QueueView], int, int, bool] | None:
+def _look(tenant_id: int | None) -> tuple[list[QueueView], int, int, bool] | None:
     try:
-        return queues.listing(), *workers.alive(), _stopped()
+        return queues.listing(tenant_id), *workers.alive(), _stopped()
     except DatabaseError as error:
         log.warning("postgres unreachable", error=str(error).strip())
         return None

@@ -10,6 +10,7 @@ from jobs.lifecycle.breaker import name_of, service_name
 from jobs.models import Breaker, Platform
 from jobs.selectors.masking import masked
 from jobs.selectors.paging import Page, whole
+from jobs.store import catalog
 
 
 class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,31 +50,40 @@ class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
     service_breaker: BreakerView
 
 
-def listing() -> Page[PlatformView]:
-    rows = list(Platform.objects.order_by("name")[:1000])
+def listing(tenant_id: int = catalog.DEFAULT_TENANT) -> Page[PlatformView]:
+    rows = list(Platform.objects.filter(tenant_id=tenant_id).order_by("name")[:1000])
     known = Breaker.objects.in_bulk([name for row in rows for name in _names(row)])
     return whole([_view(row, known) for row in rows])
 
 
-def get(name: str) -> PlatformView:
-    """Raises NotFound."""
-    row = Platform.objects.filter(name=name).first()
+def get(name: str, tenant_id: int = catalog.DEFAULT_TENANT) -> PlatformView:
+    """By its name in full. Raises NotFound, also for another tenant's."""
+    row = Platform.objects.filter(name=name, tenant_id=tenant_id).first()
     if row is None:
         raise NotFound("There is no such platform", platform=name)
     return _view(row, Breaker.objects.in_bulk(_names(row)))
 
 
-def breakers() -> list[BreakerView]:
-    """All breakers, of platforms and of service instances."""
-    return [_breaker(row.name, row) for row in Breaker.objects.order_by("name")[:1000]]
+def breakers(tenant_id: int | None = None) -> list[BreakerView]:
+    """All breakers, of platforms and of service instances; of a tenant: those of its platforms."""
+    rows = Breaker.objects.order_by("name")
+    if tenant_id is not None:
+        rows = rows.filter(name__in=_of_tenant(tenant_id))
+    return [_breaker(row.name, row) for row in rows[:1000]]
 
 
-def breaker(name: str) -> BreakerView:
-    """One by its name in full. Raises NotFound for one that no request has asked yet."""
+def breaker(name: str, tenant_id: int | None = None) -> BreakerView:
+    """One by its name in full. Raises NotFound for one that no request has asked yet, or another tenant's."""
     row = Breaker.objects.filter(name=name).first()
-    if row is None:
+    if row is None or (tenant_id is not None and name not in _of_tenant(tenant_id)):
         raise NotFound("There is no such breaker", breaker=name)
     return _breaker(name, row)
+
+
+def _of_tenant(tenant_id: int) -> list[str]:
+    """Service instances are shared by all tenants: their breakers are nobody's own."""
+    names = Platform.objects.filter(tenant_id=tenant_id).values_list("name", flat=True)
+    return [name_of(name) for name in names]
 
 
 def _names(row: Platform) -> tuple[str, str]:

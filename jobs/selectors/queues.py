@@ -89,25 +89,30 @@ def counts() -> Counts:
     return found
 
 
-def total(queue: str | None, state: str | None) -> int:
-    """How many tasks are in a queue and state. Raises UnknownQueue, KeyError for a state that is none."""
+def total(queue: str | None, state: str | None, tenant_id: int = catalog.DEFAULT_TENANT) -> int:
+    """How many tasks of a tenant are in a queue and state. Raises UnknownQueue, KeyError for a state that is none."""
     wanted = [int(state_from_wire(state))] if state else [int(s) for s in State]
     known = catalog.queues()
-    queue_id = known.get(queue).id if queue else None
-    rows = [c for q, c in counts().items() if queue_id is None or q == queue_id]
-    found = sum(c.get(metric, 0) for c in rows for metric in wanted)
-    if queue_id is None or queue_id == known.dead_letter_id or State.ARCHIVED not in wanted:
+    shared = known.dead_letter_id
+    asked = known.own(tenant_id, queue).id if queue else None
+    own = {r.id for r in known.rows if r.tenant_id == tenant_id and asked in (None, r.id)}
+    found = sum(c.get(m, 0) for q, c in counts().items() if q in own - {shared} for m in wanted)
+    if State.ARCHIVED not in wanted:
         return found
-    return found + _dead_letters_of(queue_id, known.dead_letter_id)
+    return found + _dead_letters(shared, tenant_id, None if asked == shared else asked)
 
 
-def _dead_letters_of(queue_id: int, dead_letter_id: int) -> int:
-    return int(
-        postgres.query(
-            "SELECT count(*) FROM (SELECT 1 FROM task WHERE state = 5 AND queue_id = %s AND origin_id = %s LIMIT %s) x",
-            [dead_letter_id, queue_id, _ARCHIVED_SEEN],
-        )[0][0]
+def _dead_letters(shared: int, tenant_id: int, origin: int | None) -> int:
+    """A tenant's dead letters (from one queue): by the counters if it is alone, else counted one by one."""
+    alone = origin is None and len({row.tenant_id for row in catalog.queues().rows}) == 1
+    if alone:
+        return counts().get(shared, {}).get(State.ARCHIVED, 0)
+    rows = postgres.query(
+        "SELECT count(*) FROM (SELECT 1 FROM task WHERE state = 5 AND queue_id = %(shared)s"
+        " AND tenant_id = %(tenant)s AND (%(origin)s::int IS NULL OR origin_id = %(origin)s) LIMIT %(most)s) x",
+        {"shared": shared, "tenant": tenant_id, "origin": origin, "most": _ARCHIVED_SEEN},
     )
+    return int(rows[0][0])
 
 
 def _oldest_s() -> dict[int, float]:

@@ -37,7 +37,7 @@ class Where:
     def __init__(self, wanted: TaskFilter, tenant_id: int) -> None:
         self.parts = ["t.tenant_id = %(tenant)s"]
         self.params: dict[str, Any] = {"tenant": tenant_id}
-        self._states(wanted)
+        self._states(wanted, tenant_id)
         self.coarse = self._facts(wanted) == 0
 
     @property
@@ -48,14 +48,14 @@ class Where:
         self.parts.append(sql)
         self.params.update(params)
 
-    def _states(self, wanted: TaskFilter) -> None:
+    def _states(self, wanted: TaskFilter, tenant_id: int) -> None:
         if wanted.state is not None:
             self.add(
                 f"t.state = {_number(state_from_wire, wanted.state, 'state')}"
             )  # literal: partial indexes
         if wanted.queue is not None:
             state = state_from_wire(wanted.state) if wanted.state else None
-            self.add(in_queue(state), queue=catalog.queues().get(wanted.queue).id)
+            self.add(in_queue(state), queue=catalog.queues().own(tenant_id, wanted.queue).id)
 
     def _facts(self, wanted: TaskFilter) -> int:
         before = len(self.parts)
@@ -63,6 +63,8 @@ class Where:
             self.add(f"t.status = {_number(status_from_wire, wanted.status, 'status')}")
         for column in ("type", "platform", "user_id", "business_id", "trace_id"):
             value = getattr(wanted, column)
+            if column == "platform" and value is not None:
+                value = catalog.full_name(self.params["tenant"], value)
             if value is not None:
                 self.add(f"i.{column} = %({column})s", **{column: value})
         if wanted.tag is not None:

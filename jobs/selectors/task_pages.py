@@ -57,12 +57,15 @@ def page(
     skipped = (number - 1) * size
     if skipped > MOST_SKIPPED:
         raise Invalid("This page is too deep; use GET /tasks with its cursor", field="page")
-    queue_id = catalog.queues().get(queue).id
+    queue_id = catalog.queues().own(tenant_id, queue).id
     rows = postgres.query(
         _sql(wanted), {"tenant": tenant_id, "queue": queue_id, "size": size, "skipped": skipped}
     )
     return TaskPage(
-        items=[_item(row) for row in rows], total=queues.total(queue, state), page=number, size=size
+        items=[_item(row) for row in rows],
+        total=queues.total(queue, state, tenant_id),
+        page=number,
+        size=size,
     )
 
 

@@ -79,7 +79,7 @@ def total(wanted: TaskFilter, tenant_id: int = 1) -> tuple[int, bool]:
     """How many tasks match and whether that is exact: by the counters or a cheap count, else the planner's estimate."""
     where = Where(wanted, tenant_id)
     if where.coarse:
-        return queues.total(wanted.queue, wanted.state), True
+        return queues.total(wanted.queue, wanted.state, tenant_id), True
     sql = f"SELECT 1 {_FROM}{where.sql}"
     plan: dict[str, Any] = postgres.query(f"EXPLAIN (FORMAT JSON) {sql}", where.params)[0][0][0][
         "Plan"

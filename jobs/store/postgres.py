@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 Row = tuple[Any, ...]
 
@@ -39,6 +39,15 @@ def execute(name: str, params: dict[str, Any] | Sequence[Any] = ()) -> int:
     connection.ensure_connection()
     with connection.wrap_database_errors, _cursor() as cursor:
         return cursor.execute(statement(name), params or None).rowcount
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the server or the connection is gone, rather than the statement wrong."""
+    if isinstance(error, InterfaceError):
+        return True
+    code = getattr(error.__cause__, "sqlstate", None)
+    gone = code is None or code.startswith(("08", "57P"))
+    return isinstance(error, OperationalError) and gone
 
 
 def _run(sql: str, params: dict[str, Any] | Sequence[Any]) -> list[Row]:

@@ -79,6 +79,7 @@ class Engine:
         self.feeder = Feeder(self)
         self.leases = duties.Leases(options.name)
         self.slots, self.lanes = make_lanes(self, options.concurrency)
+        self.slots.on_free = self.feeder.freed
         self.loop_watch = LoopWatch(self.lanes.loop, self._convict)
         self.ears = Ears(self._channels, self._hear)
         self.threads = Threads()
@@ -185,6 +186,12 @@ class Engine:
             or self.loop_watch.blocked
         )
 
+    def give_up(self) -> None:
+        """Stop in order, for whoever supervises this process to start another."""
+        self.exit_code = 75
+        if not self.stopping:
+            self.ask_to_stop()
+
     def pause(self, seconds: float) -> None:
         """The feeder's short sleep; `wake` ends it."""
         self._woken.wait(seconds)
@@ -260,31 +267,25 @@ class Engine:
 
     def _watch(self) -> None:
         self.watchdog.step(0.5)
-        running = [
-            rec
-            for rec in list(self.active.values())
-            if rec.handle is not None and rec.lane is Lane.ASYNC
-        ]
-        self.loop_watch.step(running)
+        on_loop = [r for r in list(self.active.values()) if r.lane in (Lane.ASYNC, Lane.PLATFORM)]
+        running = [r for r in on_loop if r.handle is not None and r.lane is Lane.ASYNC]
+        self.loop_watch.step(running, busy=bool(on_loop))
         budget = max(2, self.slots.concurrency // 10)
         if self.lanes.threads.abandoned > budget and not self.stopping:
             log.error(
                 "too many abandoned threads; this worker restarts",
                 abandoned=self.lanes.threads.abandoned,
             )
-            self._give_up()
+            self.give_up()
 
-    def _convict(self, rec: Active) -> None:
-        """A handler blocked the loop for a minute: it alone pays, the process starts anew."""
-        log.error(
-            "worker restarts: a handler blocked the event loop", task_id=ids.public_id(rec.run.id)
-        )
-        self.ended([(rec, TimedOutAfter(after_s=time.monotonic() - rec.started_s))])
-        self._give_up()
-
-    def _give_up(self) -> None:
-        self.exit_code = 75
-        self.ask_to_stop()
+    def _convict(self, rec: Active | None) -> None:
+        """Something blocked the loop for a minute: if it can be named it alone pays; the process starts anew."""
+        if not self.exit_code:
+            guilty = None if rec is None else ids.public_id(rec.run.id)
+            log.error("worker restarts: the event loop is blocked", task_id=guilty)
+        if rec is not None:
+            self.ended([(rec, TimedOutAfter(after_s=time.monotonic() - rec.started_s))])
+        self.give_up()
 
     def _channels(self) -> list[str]:
         return [keys.signal(self.worker_id), keys.signal(EVERYONE), *self._more_channels()]

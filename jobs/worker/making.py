@@ -37,7 +37,7 @@ def make_lanes(engine: "Engine", concurrency: int) -> tuple[Slots, Lanes]:
         Lane.PLATFORM: int(settings.TASKCENTER["POLL_SLOTS"]),
     }
     begun = engine.watchdog.watch
-    loop = AsyncLane(engine.ended, begun)
+    loop = AsyncLane(engine.ended, begun, engine.give_up)
     threads = ThreadLane(engine.ended, begun)
     by_lane: dict[Lane, LaneRunner] = {
         Lane.ASYNC: loop,

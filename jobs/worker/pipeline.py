@@ -3,7 +3,7 @@
 import random
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -43,6 +43,7 @@ class Feeder:
         self._parked: dict[str, float] = {}
         self._tries: dict[str, int] = {}
         self._was_idle = False
+        self._full: frozenset[Lane] = frozenset()
         self._side_at_s = 0.0
         self._down = False
         self._redis_at_s = 0.0
@@ -122,7 +123,7 @@ class Feeder:
             return
         self.empty += 1
         self._was_idle = True
-        self._sleep(want)
+        self._sleep(want, side)
 
     def _fetch(self, rows: Sequence[catalog.QueueRow], lane: Lane, want: int) -> list[str]:
         names = served.lists(rows, lane)
@@ -131,9 +132,17 @@ class Feeder:
         found = redis.fetch(
             self._engine.worker_id, names, want=want, epoch=tickets.epoch(), was_idle=self._was_idle
         )
+        named = dict(zip(names, rows, strict=True))
+        self._engine.served.gave(named[place].name for place, _ in found)
         return [ticket for _, group in found for ticket in group]
 
-    def _sleep(self, want: int) -> None:
+    def freed(self, lane: Lane) -> None:
+        """A run of this lane ended: if the lane was full, end the sleep in Redis, whose lists were not looked at."""
+        if lane in self._full:
+            self._full = frozenset()
+            self._engine.wake()
+
+    def _sleep(self, want: int, side: Mapping[Lane, int]) -> None:
         engine = self._engine
         if self._parked:
             engine.pause(_LOCKED_S)
@@ -142,7 +151,11 @@ class Feeder:
         elif want == 0 and not engine.stopping:
             engine.slots.freed.wait(_PAUSE_S)
         elif not engine.stopping:
-            redis.wait(engine.worker_id, _BLOCK_S + random.uniform(-1.0, 1.0))
+            # First say what is waited for, then look again: what ends in between is seen by one of both.
+            self._full = frozenset(lane for lane, room in side.items() if room == 0)
+            if not any(engine.slots.free(lane) for lane in self._full):
+                redis.wait(engine.worker_id, _BLOCK_S + random.uniform(-1.0, 1.0))
+            self._full = frozenset()
 
     def _renew(self) -> None:
         try:

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from jobs.domain.errors import RedisUnavailable, UnknownQueue
 from jobs.domain.states import Lane
@@ -12,11 +13,23 @@ from jobs.store.catalog import QueueRow
 _DEPTHS_S = 1.0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Family:
+    """A base queue and the tenants' queues beside it."""
+
+    weight: int
+    rows: list[QueueRow]
+
+    def depth(self, depths: Mapping[str, int]) -> int:
+        return sum(depths.get(row.name, 0) for row in self.rows)
+
+
 class Served:
     """The queues of this worker (none named: all), tenants' queues with their base; paused ones are left out.
 
     Order of a fetch: by random^(1/weight), so that over many fetches each full queue comes first as often as its
-    weight says; `strict`: by weight alone. Among equal weights the longer list comes first.
+    weight says; `strict`: by weight alone. Among equal weights the longer list comes first. Tenants' queues share
+    the weight of their base and take turns.
     """
 
     def __init__(self, names: Sequence[str], *, strict: bool) -> None:
@@ -24,6 +37,8 @@ class Served:
         self._strict = strict
         self._depths: dict[str, int] = {}
         self._depths_at_s = 0.0
+        self._gave: dict[str, int] = {}
+        self._fetches = 0
 
     def check(self) -> None:
         """Raises UnknownQueue for a name that is no queue."""
@@ -44,24 +59,50 @@ class Served:
 
     def order(self) -> list[QueueRow]:
         """The queues to fetch from now, first one first."""
-        rows = [row for row in self.rows() if not row.paused]
+        families = self._families()
         if self._strict:
-            return self._longer_first(sorted(rows, key=lambda row: -row.weight))
-        drawn = sorted(rows, key=lambda row: -(random.random() ** (1 / max(row.weight, 1))))
-        return self._longer_first(drawn)
+            drawn = sorted(families, key=lambda family: -family.weight)
+        else:
+            drawn = sorted(families, key=lambda f: -(random.random() ** (1 / max(f.weight, 1))))
+        return [row for family in self._longer_first(drawn) for row in self._in_turn(family)]
 
-    def _longer_first(self, rows: list[QueueRow]) -> list[QueueRow]:
-        """Queues of one weight swap the places they drew, the longest list taking the first."""
+    def gave(self, names: Iterable[str]) -> None:
+        """These queues gave tickets: their family's others come first next time."""
+        for name in names:
+            self._fetches += 1
+            self._gave[name] = self._fetches
+
+    def _families(self) -> list["_Family"]:
+        """Queues that share a base's weight: itself and the tenants' own, without paused ones."""
+        served, found = self.rows(), dict[int, list[QueueRow]]()
+        weights = {row.id: row.weight for row in served}
+        for row in served:
+            if not row.paused:
+                found.setdefault(row.base_id or row.id, []).append(row)
+        return [
+            _Family(weight=weights.get(base, rows[0].weight), rows=rows)
+            for base, rows in found.items()
+        ]
+
+    def _in_turn(self, family: "_Family") -> list[QueueRow]:
+        """Whoever waited longest for its turn comes first: one tenant's flood delays no other by more than a fetch."""
+        if len(family.rows) == 1:
+            return family.rows
+        return sorted(family.rows, key=lambda row: (self._gave.get(row.name, 0), random.random()))
+
+    def _longer_first(self, families: list["_Family"]) -> list["_Family"]:
+        """Families of one weight swap the places they drew, the one with most tickets taking the first."""
         by_weight: dict[int, list[int]] = {}
-        for place, row in enumerate(rows):
-            by_weight.setdefault(row.weight, []).append(place)
-        if len(by_weight) == len(rows):
-            return rows
-        depths, ordered = self._known_depths(rows), list(rows)
+        for place, family in enumerate(families):
+            by_weight.setdefault(family.weight, []).append(place)
+        if len(by_weight) == len(families):
+            return families
+        depths = self._known_depths([row for family in families for row in family.rows])
+        ordered = list(families)
         for places in by_weight.values():
-            longest = sorted((rows[p] for p in places), key=lambda row: -depths.get(row.name, 0))
-            for place, row in zip(places, longest, strict=True):
-                ordered[place] = row
+            longest = sorted((families[p] for p in places), key=lambda f: -f.depth(depths))
+            for place, family in zip(places, longest, strict=True):
+                ordered[place] = family
         return ordered
 
     def _known_depths(self, rows: list[QueueRow]) -> dict[str, int]:

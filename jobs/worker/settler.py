@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -27,8 +27,14 @@ _UNSTORABLE = "OutcomeRefused: this run's outcome could not be stored"
 _DONE = (Kind.SUCCEEDED,)
 _BAD = (Kind.RETRIED, Kind.DEAD, Kind.FAILED, Kind.CRASHED)
 
+_MOST_TRIES = 3
 _ROWS_FAULT = (DataError, IntegrityError, ValueError, TypeError)
-"""What one outcome can cause; anything else (a store away, a schema on its way) keeps all of them."""
+"""What one outcome causes by what is in it, every time."""
+_AWAY = (DatabaseError, InterfaceError, RedisUnavailable)
+"""A store away, a schema on its way: all outcomes are kept."""
+_BUSY = {"40P01", "40001", "55P03"}
+"""Somebody else holds a row of one of them, and will let go."""
+_TOO_SLOW = "57014"
 
 Item = tuple[Active, Outcome]
 
@@ -46,6 +52,7 @@ class Settler:
         self._writing = 0
         self._changed = threading.Condition()
         self._tries = 0
+        self._tried: Counter[tuple[str, int]] = Counter()
 
     def put(self, items: Sequence[Item]) -> None:
         with self._changed:
@@ -59,6 +66,7 @@ class Settler:
         """Drop everything: this worker was declared dead and may write nothing more."""
         with self._changed:
             self._items.clear()
+            self._tried.clear()
 
     def step(self, at_most_s: float) -> None:
         """Settle one batch. Raises nothing: what cannot be written now is kept."""
@@ -70,49 +78,76 @@ class Settler:
         if not batch:
             return
         crash_point("after_run")
+        parts = deque(_by_worker(batch))
         try:
-            self._write(batch)
+            while parts:
+                self._write_first(parts)
             self._tries = 0
-        except (DatabaseError, InterfaceError) as error:
-            self._keep(batch, error)
+        except _AWAY as error:
+            self._keep([item for part in parts for item in part], error)
         finally:
             self._writing = 0
 
-    def _write(self, batch: list[Item]) -> None:
-        for worker_id in sorted({rec.worker_id for rec, _ in batch}):
-            mine = [item for item in batch if item[0].worker_id == worker_id]
-            self._write_for(worker_id, mine)
-
-    def _write_for(self, worker_id: int, batch: list[Item]) -> None:
+    def _write_first(self, parts: deque[list[Item]]) -> None:
+        """The first part is written, or replaced by smaller ones; it stays where it is when a store is away."""
+        part = parts[0]
+        worker_id = part[0][0].worker_id
         try:
-            accepted = runs.settle(worker_id, [outcome for _, outcome in batch])
-        except _ROWS_FAULT as error:
+            accepted = runs.settle(worker_id, [outcome for _, outcome in part])
+        except Exception as error:
+            if _is_away(error):
+                raise
             db.reset()
-            self._apart(worker_id, batch, error)
+            parts.popleft()
+            parts.extendleft(reversed(self._apart(part, error)))
             return
+        parts.popleft()
         crash_point("after_settle")
-        self._count(batch)
-        self._settled(batch)
+        self._count(part)
+        self._settled(part)
+        for outcome in [o for _, o in part] if self._tried else ():
+            self._tried.pop((outcome.task_id, outcome.token), None)
         if self._acknowledge:
-            self._ack(worker_id, batch)
-        stored = [item for item in batch if item[1].task_id in accepted]
-        _report(stored)
-        self.hooks.tell(stored)
+            self._ack(worker_id, part)
+        self._tell([item for item in part if item[1].task_id in accepted])
 
-    def _apart(self, worker_id: int, batch: list[Item], error: Exception) -> None:
-        """Something in the batch cannot be stored: find it by halving, and dead-letter it alone."""
-        log.error("settle refused", count=len(batch), error=f"{type(error).__name__}: {error}")
-        if len(batch) > 1:
-            half = len(batch) // 2
-            self._write_for(worker_id, batch[:half])
-            self._write_for(worker_id, batch[half:])
-            return
-        rec, outcome = batch[0]
+    def _tell(self, stored: list[Item]) -> None:
+        """What is written is written: nothing that goes wrong here may bring it back."""
+        try:
+            _report(stored)
+            self.hooks.tell(stored)
+        except Exception:
+            log.exception("settled, but not told", count=len(stored))
+
+    def _apart(self, part: list[Item], error: Exception) -> list[list[Item]]:
+        """Something in it cannot be stored: find it by halving; alone, it is tried again, then dead-lettered."""
+        log.error(
+            "settle refused", count=len(part), error=f"{type(error).__name__}: {error}"[:1000]
+        )
+        if len(part) > 1:
+            half = len(part) // 2
+            return [part[:half], part[half:]]
+        rec, outcome = part[0]
+        if self._may_try_again(outcome, error):
+            self.put(part)  # behind all others
+            return []
         if (outcome.error or "").startswith(_UNSTORABLE):
-            self._settled(batch)  # given up here; the self-audit hands its row back
-            return
-        text = f"{_UNSTORABLE}: {type(error).__name__}"
-        self._write_for(worker_id, [(rec, execution.dead(rec, text))])
+            self._settled(part)  # given up here; the self-audit hands its row back
+            return []
+        return [[(rec, execution.dead(rec, f"{_UNSTORABLE}: {type(error).__name__}"))]]
+
+    def _may_try_again(self, outcome: Outcome, error: Exception) -> bool:
+        """Locked rows for ever, what is in the outcome never, all else a few times."""
+        if isinstance(error, _ROWS_FAULT):
+            return False
+        if _sqlstate(error) in _BUSY:
+            return True
+        key = (outcome.task_id, outcome.token)
+        self._tried[key] += 1
+        if self._tried[key] < _MOST_TRIES:
+            return True
+        del self._tried[key]
+        return False
 
     def _keep(self, batch: list[Item], error: Exception) -> None:
         with self._changed:
@@ -137,6 +172,22 @@ class Settler:
     def _ack(self, worker_id: int, batch: list[Item]) -> None:
         with suppress(RedisUnavailable):  # the self-audit forgets what is left when Redis is back
             redis.ack(worker_id, [outcome.task_id for _, outcome in batch])
+
+
+def _by_worker(batch: list[Item]) -> list[list[Item]]:
+    """A process that was reborn may still hold outcomes of the worker that it was."""
+    ids_ = sorted({rec.worker_id for rec, _ in batch})
+    return [[item for item in batch if item[0].worker_id == id_] for id_ in ids_]
+
+
+def _is_away(error: Exception) -> bool:
+    if isinstance(error, _ROWS_FAULT) or _sqlstate(error) in (*_BUSY, _TOO_SLOW):
+        return False
+    return isinstance(error, _AWAY)
+
+
+def _sqlstate(error: Exception) -> str | None:
+    return getattr(error.__cause__, "sqlstate", None)
 
 
 def _report(items: list[Item]) -> None:

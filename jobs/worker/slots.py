@@ -25,6 +25,7 @@ class Slots:
     def __init__(self, concurrency: int, limits: Mapping[Lane, int]) -> None:
         self.concurrency = concurrency
         self.freed = threading.Event()
+        self.on_free: Callable[[Lane], None] = lambda _lane: None
         self.starts: dict[Lane, Start] = {}
         self.running = dict.fromkeys(Lane, 0)
         self.closed = False
@@ -61,6 +62,7 @@ class Slots:
                 self._measure(count, seconds)
         self.pump()
         self.freed.set()
+        self.on_free(lane)
 
     def free(self, lane: Lane) -> int:
         """How many tasks may be fetched now for the process or the platform lane."""

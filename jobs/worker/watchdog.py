@@ -75,9 +75,12 @@ class Watchdog:
 
 
 class LoopWatch:
-    """A handler that blocks the loop is named after 1 s, interrupted after its own time, convicted after 60 s."""
+    """A handler that blocks the loop is named after 1 s, interrupted after its own time, convicted after 60 s.
 
-    def __init__(self, lane: AsyncLane, convict: Callable[[Active], None]) -> None:
+    `convict(None)`: nobody can be named (a bare callback, a loop that is gone), and still no answer.
+    """
+
+    def __init__(self, lane: AsyncLane, convict: Callable[[Active | None], None]) -> None:
         self.blocked = False
         self._lane = lane
         self._guard = LoopGuard(lane)
@@ -85,9 +88,10 @@ class LoopWatch:
         self._looked_s = 0.0
         self._named: Active | None = None
 
-    def step(self, running: Sequence[Active]) -> None:
+    def step(self, running: Sequence[Active], *, busy: bool) -> None:
+        """`running`: runs that have begun on the loop; `busy`: something is on it, or waits to begin there."""
         now_s = time.monotonic()
-        idle = not running and not self.blocked
+        idle = not busy and not self.blocked
         if idle or now_s - self._looked_s < _LOOK_S:
             return
         self._looked_s = now_s
@@ -97,11 +101,10 @@ class LoopWatch:
             self._named = None
             return
         rec = self._guard.culprit(running)
-        if rec is None:
-            return
-        self._name(rec, late_s)
-        if now_s > rec.expires_s:
-            _interrupt(self._lane.thread)
+        if rec is not None:
+            self._name(rec, late_s)
+            if now_s > rec.expires_s:
+                _interrupt(self._lane.thread)
         if late_s > _HOPELESS_S:
             self._convict(rec)
 

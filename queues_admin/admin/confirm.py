@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from jobs.domain.errors import TaskCenterError
 from jobs.operations import audits
 from queues_admin.admin.base import actor, address, may, page, read_only, refuse
+from queues_admin.api.errors import text
 
 Perform = Callable[[dict[str, Any]], "Done"]
 
@@ -107,7 +108,7 @@ def _carry_out(request: HttpRequest, change: Change, given: dict[str, Any]) -> H
             )
     except TaskCenterError as error:
         refuse(request, action=change.action, target=change.target, why=str(error)[:500])
-        messages.error(request, _("Nothing was changed: %(error)s") % {"error": error.message})
+        messages.error(request, _("Nothing was changed: %(error)s") % {"error": text(error)})
         return HttpResponseRedirect(change.back)
     if done.show is not None:
         return done.show()

@@ -5,6 +5,7 @@ from typing import Any
 import redis
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from jobs.models import RedisShard
 from jobs.store import keys
@@ -12,22 +13,38 @@ from jobs.store.redis import client
 from queues_admin.admin.base import page
 
 _SHOWN = {
-    "Server": ("redis_version", "valkey_version", "redis_mode", "uptime_in_seconds", "tcp_port"),
-    "Memory": (
+    gettext_noop("Server"): (
+        "redis_version",
+        "valkey_version",
+        "redis_mode",
+        "uptime_in_seconds",
+        "tcp_port",
+    ),
+    gettext_noop("Memory"): (
         "used_memory_human",
         "used_memory_peak_human",
         "maxmemory_human",
         "maxmemory_policy",
     ),
-    "Clients": ("connected_clients", "blocked_clients", "maxclients", "rejected_connections"),
-    "Persistence": ("aof_enabled", "aof_last_write_status", "rdb_last_bgsave_status", "loading"),
-    "Activity": (
+    gettext_noop("Clients"): (
+        "connected_clients",
+        "blocked_clients",
+        "maxclients",
+        "rejected_connections",
+    ),
+    gettext_noop("Persistence"): (
+        "aof_enabled",
+        "aof_last_write_status",
+        "rdb_last_bgsave_status",
+        "loading",
+    ),
+    gettext_noop("Activity"): (
         "instantaneous_ops_per_sec",
         "total_commands_processed",
         "expired_keys",
         "evicted_keys",
     ),
-    "Replication": ("role", "connected_slaves", "master_link_status"),
+    gettext_noop("Replication"): ("role", "connected_slaves", "master_link_status"),
 }
 
 
@@ -42,7 +59,7 @@ def redis_info(request: HttpRequest) -> HttpResponse:
         "redis.html",
         title=_("Redis Info"),
         problem=problem,
-        sections=[(title, facts) for title, facts in sections if facts],
+        sections=[(_(title), facts) for title, facts in sections if facts],
         warnings=_warnings(info) if info else [],
         shard=RedisShard.objects.filter(pk="default").first(),
         held_epoch=info.get("held_epoch"),

@@ -21,6 +21,7 @@ from queues_admin.admin.base import actor
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.task_page import labels, still_charged
 from queues_admin.admin.task_search import slug, task_uuid
+from queues_admin.admin.words import word
 from queues_admin.permissions import for_task
 
 
@@ -110,7 +111,7 @@ def _performer(request: HttpRequest, event: Event, id_: UUID) -> Callable[[dict[
         now = tasks.get(id_)
         after = {"state": now.state, "status": now.status, "queue": now.queue}
         return Done(
-            message=_("Done: the task is %(state)s now.") % {"state": now.state}, after=after
+            message=_("Done: the task is %(state)s now.") % {"state": word(now.state)}, after=after
         )
 
     return perform
@@ -144,7 +145,7 @@ def _still(id_: UUID, seen: str) -> None:
 def _effects(event: Event, view: TaskView) -> list[str]:
     state = state_from_wire(view.state)
     if not legal(event, state):
-        return [_("A task that is %(state)s does not allow this.") % {"state": view.state}]
+        return [_("A task that is %(state)s does not allow this.") % {"state": word(view.state)}]
     found = [_now_and_then(event, view), *_special(event, view)]
     charged = still_charged(view)
     if charged and event in (Event.CANCEL, Event.DELETE):
@@ -162,10 +163,10 @@ def _now_and_then(event: Event, view: TaskView) -> str:
     target = row.target.wire if row.target is not None else ""
     status = row.status.wire if row.status is not None else view.status
     return _("State: %(state)s → %(target)s. Status: %(before)s → %(status)s.") % {
-        "state": view.state,
-        "target": target,
-        "before": view.status,
-        "status": status,
+        "state": word(view.state),
+        "target": word(target),
+        "before": word(view.status),
+        "status": word(status),
     }
 
 

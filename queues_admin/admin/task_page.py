@@ -9,6 +9,7 @@ import msgspec
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from jobs.domain.errors import TaskNotFound
 from jobs.domain.states import state_from_wire, status_from_wire
@@ -21,6 +22,7 @@ from queues_admin.admin.accounts import lines
 from queues_admin.admin.base import may, page, read_only
 from queues_admin.admin.task_search import slug, task_uuid
 from queues_admin.admin.task_why import reasons
+from queues_admin.admin.words import word
 from queues_admin.permissions import for_task
 
 LEDGER_SHOWN = 200
@@ -92,9 +94,9 @@ def _nine(view: TaskView) -> list[tuple[str, Any]]:
         ("ID", view.job_id),
         ("Type", view.type),
         ("Queue", view.queue),
-        ("State", view.state),
-        ("Retried", view.retried),
-        ("Max Retry", view.max_retries),
+        ("State", word(view.state)),
+        (gettext_noop("Retried"), view.retried),
+        (gettext_noop("Max Retry"), view.max_retries),
         ("Next Process At", view.next_process_at),
         ("Last Error", (view.last_error or "").split("\n", 1)[0]),
     ]

@@ -10,19 +10,26 @@ from jobs.domain.errors import UnknownType
 from jobs.domain.states import State, Status, state_from_wire, status_from_wire
 from jobs.handlers.registry import handler
 from jobs.lifecycle.breaker import name_of, service_name
-from jobs.lifecycle.why import WhyFacts, why_not_running
+from jobs.lifecycle.why import Reason, WhyFacts, why_not_running
 from jobs.models import Breaker, Platform, Queue, ShardCount
 from jobs.selectors import health, workers
 from jobs.selectors.task_view import TaskView
 from jobs.store import postgres
 from queues_admin.admin.numbers import control
+from queues_admin.admin.words import word
 
 _COUNTED = 10_000
 
 
 def reasons(task_id: UUID, view: TaskView) -> list[str]:
     """Sentences, hardest first, in the reader's language."""
-    return [_(reason.message) % reason.params for reason in why_not_running(_facts(task_id, view))]
+    return [
+        _(reason.message) % _params(reason) for reason in why_not_running(_facts(task_id, view))
+    ]
+
+
+def _params(reason: Reason) -> dict[str, object]:
+    return {k: word(str(v)) if k == "status" else v for k, v in reason.params.items()}
 
 
 def _facts(task_id: UUID, view: TaskView) -> WhyFacts:

@@ -24,6 +24,7 @@ from queues_admin.admin.plan_actions import bulk_buttons
 from queues_admin.admin.task_actions import act
 from queues_admin.admin.task_page import detail
 from queues_admin.admin.task_search import FILTERS, filters, search
+from queues_admin.api.errors import text as said
 
 SIZE = 50
 
@@ -60,7 +61,7 @@ def listing(request: HttpRequest) -> HttpResponse:
             return HttpResponseRedirect(reverse("admin:jobs_task_change", args=[found.task]))
         shown = tasks.listing(found.wanted, after=request.GET.get("cursor") or None, limit=SIZE)
     except TaskCenterError as error:
-        messages.error(request, error.message)
+        messages.error(request, said(error))
         return page(
             request, "tasks.html", title=_("Tasks"), status=400, **_frame(request, TaskFilter())
         )
@@ -83,7 +84,7 @@ def _frame(request: HttpRequest, wanted: TaskFilter) -> dict[str, Any]:
         "tabs": _tabs(request, wanted, queue),
         "state": wanted.state,
         "bulk": bulk_buttons(request, wanted),
-        "queues": [row.name for row in catalog.queues().rows],
+        "queues": [row.name for row in catalog.queues().rows if row.tenant_id == 1],
         "statuses": [status.wire for status in Status if status.wire],
         "types": names(),
         "platforms": list(Platform.objects.order_by("name").values_list("name", flat=True)),

@@ -18,5 +18,7 @@ class Audit(Api):
     def get(self, call: Call) -> Reply:
         q: AuditQuery = call.query
         return Reply(
-            data=audit.listing(actor=q.actor, action=q.action, after=q.cursor, limit=q.limit)
+            data=audit.listing(
+                actor=q.actor, action=q.action, after=q.cursor, limit=q.limit, tenant_id=call.sees
+            )
         )

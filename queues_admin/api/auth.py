@@ -4,6 +4,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
+from typing import NoReturn
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -11,6 +12,7 @@ from django.http import HttpRequest
 from jobs.domain.errors import Forbidden, Unauthenticated
 from jobs.operations import keys
 from jobs.operations.keys import Caller
+from queues_admin.api import guessing
 
 _KEPT_S = 4.0  # a revoked key is refused within 5 s
 _KEPT = 1024
@@ -20,23 +22,34 @@ _known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
 
 
 def caller_of(request: HttpRequest) -> Caller:
-    """Raises Unauthenticated, with the same text whatever is wrong with the key."""
+    """Raises Unauthenticated, with the same text whatever is wrong with the key; RateLimited for guessing."""
     scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token or len(token) > 256 or not token.isascii():
+    if scheme.lower() != "bearer" or not token:
         raise Unauthenticated()
+    if len(token) > 256 or not token.isascii():
+        return _wrong(request)
     digest = hashlib.sha256(token.encode()).digest()
     kept = _known.get(digest)
     if kept is not None and time.monotonic() < kept[0]:
         return kept[1]
+    if kept is None:  # a key that was good a moment ago is no guess
+        guessing.refuse_if_blocked(address(request))
     caller = None if "\x00" in token else keys.authenticate(token)
     if caller is None:
-        raise Unauthenticated()
+        with _lock:
+            _known.pop(digest, None)
+        return _wrong(request)
     with _lock:
         _known[digest] = (time.monotonic() + _KEPT_S, caller)
         while len(_known) > _KEPT:
             _known.popitem(last=False)
     return caller
+
+
+def _wrong(request: HttpRequest) -> NoReturn:
+    guessing.failed(address(request))
+    raise Unauthenticated()
 
 
 def forget() -> None:

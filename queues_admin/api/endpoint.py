@@ -4,18 +4,29 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
+import msgspec
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.views import APIView
 
-from jobs.domain.errors import Forbidden, TaskCenterError
-from jobs.operations import audits
+from jobs.domain.errors import Forbidden, Invalid, NotFound, TaskCenterError
+from jobs.operations import audits, repeats
 from jobs.operations.keys import Caller
-from queues_admin.api import auth, envelope, errors, openapi, parsing
+from jobs.store import catalog
+from queues_admin.api import auth, envelope, errors, openapi, parsing, throttle
 from queues_admin.api.envelope import Reply
+
+
+class Repeats(Enum):
+    """WHOLE: key, change and answer are one transaction. STEPS: the change is many. OWN: the view sees to it."""
+
+    WHOLE = "whole"
+    STEPS = "steps"
+    OWN = "own"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +34,7 @@ class Endpoint:
     """`action` names the change in the audit log; one that changes something without a name is a submit.
 
     `body`, `query`, `data` are the types of what comes in and goes out; `prefix` gathers `payload.<path>`.
+    `repeats`: what an Idempotency-Key does on a POST.
     """
 
     summary: str
@@ -36,6 +48,7 @@ class Endpoint:
     batch: bool = False
     optional_body: bool = False
     prefix: str | None = None
+    repeats: Repeats = Repeats.WHOLE
 
 
 @dataclass(kw_only=True, slots=True)
@@ -59,6 +72,20 @@ class Call:
     @property
     def actor(self) -> str:
         return actor_of(self.caller)
+
+    @property
+    def sees(self) -> int | None:
+        """The tenant whose queues and keys this caller sees; None for admins of the default tenant, who see all."""
+        return None if self.of_house and "admin" in self.caller.scopes else self.tenant_id
+
+    @property
+    def of_house(self) -> bool:
+        return self.tenant_id == catalog.DEFAULT_TENANT
+
+    def house_only(self) -> None:
+        """What all tenants share is there for keys of the default tenant only. Raises NotFound."""
+        if not self.of_house:
+            raise NotFound("There is no such endpoint", path=self.request.path)
 
     def require(self, scope: str) -> None:
         auth.require(self.caller, scope)
@@ -128,8 +155,11 @@ _METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 
 def _answer(spec: Endpoint, view: View, request: HttpRequest, path: dict[str, str]) -> HttpResponse:
     caller: Caller | None = None
+    share: throttle.Share | None = None
     try:
         caller = auth.caller_of(request)
+        share = throttle.take(caller)
+        throttle.refuse_if_over(share)
         auth.require(caller, spec.scope)
         if spec.action:
             auth.refuse_if_readonly()
@@ -140,11 +170,33 @@ def _answer(spec: Endpoint, view: View, request: HttpRequest, path: dict[str, st
             query=parsing.query(request, spec.query or openapi.NoQuery, prefix=spec.prefix),
             action=spec.action,
         )
-        return envelope.success(view(call, **path))
+        response = _carried_out(spec, call, functools.partial(view, call, **path))
     except Exception as error:
         if isinstance(error, Forbidden) and caller is not None and spec.action:
             _note_refusal(spec, caller, request, error)
-        return errors.respond(request, error)
+        response = errors.respond(request, error)
+    for name, value in (share.headers if share is not None else {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _carried_out(spec: Endpoint, call: Call, view: Callable[[], Reply]) -> HttpResponse:
+    """With an Idempotency-Key a change is made once, and whoever asks again gets the first answer."""
+    key = call.request.META.get("HTTP_IDEMPOTENCY_KEY")
+    if key is None or call.request.method != "POST" or spec.repeats is Repeats.OWN:
+        return envelope.success(view())
+    if not 1 <= len(key) <= 512 or not key.isprintable():
+        raise Invalid("Idempotency-Key has 1 to 512 printable characters", field="idempotency_key")
+    what = f"POST {call.request.path}"
+    request = repeats.Once(
+        tenant_id=call.tenant_id,
+        what=what,
+        key=key,
+        asked=msgspec.json.encode([what, call.body], order="deterministic"),
+        whole=spec.repeats is Repeats.WHOLE,
+    )
+    answer, repeated = repeats.once(request, lambda: envelope.kept(view()))
+    return envelope.again(answer, repeated=repeated)
 
 
 def _body(spec: Endpoint, request: HttpRequest) -> Any:

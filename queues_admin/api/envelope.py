@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from django.http import HttpResponse
 
+from jobs.operations.repeats import Answer
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -25,6 +27,20 @@ def success(reply: Reply) -> HttpResponse:
     return _response(body, reply.status, reply.headers)
 
 
+def kept(reply: Reply) -> Answer:
+    """A good answer as it is stored for an idempotency key."""
+    body = success(reply).content.decode()
+    return Answer(status=reply.status, body=body, headers=dict(reply.headers))
+
+
+def again(answer: Answer, *, repeated: bool) -> HttpResponse:
+    """A stored answer, marked as a repeat if it is one."""
+    response = _plain(answer.body.encode(), answer.status, answer.headers, "application/json")
+    if repeated:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
 def failure(
     status: int, message: str, error: Mapping[str, Any], headers: Mapping[str, str]
 ) -> HttpResponse:
@@ -39,7 +55,13 @@ def problem(status: int, body: Mapping[str, Any], headers: Mapping[str, str]) ->
 def _response(
     body: Any, status: int, headers: Mapping[str, str], content_type: str = "application/json"
 ) -> HttpResponse:
-    response = HttpResponse(_encode(body), status=status, content_type=content_type)
+    return _plain(_encode(body), status, headers, content_type)
+
+
+def _plain(
+    content: bytes, status: int, headers: Mapping[str, str], content_type: str
+) -> HttpResponse:
+    response = HttpResponse(content, status=status, content_type=content_type)
     response.headers["Cache-Control"] = "no-store"
     for name, value in headers.items():
         response.headers[name] = value

@@ -90,11 +90,11 @@ def brief(error: TaskCenterError) -> dict[str, Any]:
 
 
 def text(error: TaskCenterError) -> str:
-    """The message in the caller's language: its title, and in English what is particular."""
-    title, plain = _title(type(error)), _doc(type(error))
-    if error.message == plain or (translation.get_language() or "en").startswith("en"):
-        return title if error.message == plain else error.message
-    return error.message if title == plain else f"{title} {error.message}"
+    """The message in the caller's language; one with particulars in it stays English, behind its translated title."""
+    title, said = _title(type(error)), translation.gettext(error.message)
+    if said != error.message or title == _doc(type(error)):
+        return said
+    return f"{title} {said}"
 
 
 def _title(error: type[TaskCenterError]) -> str:

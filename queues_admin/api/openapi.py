@@ -17,6 +17,14 @@ _REF = "#/components/schemas/{name}"
 _ALWAYS = (400, 401, 403, 422, 429, 503)
 _BODY = (413,)
 
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key and body get the first answer again; another body is 422.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 512},
+}
+
 _shapes: list[Any] = []
 
 
@@ -54,6 +62,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 def operation(spec: "Endpoint", view: Callable[..., Any]) -> dict[str, Any]:
     """One operation object; types are collected for the components."""
     noun, _, verb = view.__qualname__.rpartition(".")
+    changes = verb == "post" and bool(spec.scope)
     tag = view.__module__.rpartition(".")[2]
     found: dict[str, Any] = {
         "operationId": f"{tag}_{noun.lower()}_{verb}",
@@ -62,8 +71,10 @@ def operation(spec: "Endpoint", view: Callable[..., Any]) -> dict[str, Any]:
         "description": f"Needs scope `{spec.scope}`.",
         "parameters": [*_path_parameters(view), *_query_parameters(spec)],
         "security": [{"key": []}],
-        "responses": _responses(spec),
+        "responses": _responses(spec, changes=changes),
     }
+    if changes:
+        found["parameters"].append(_IDEMPOTENCY_KEY)
     if spec.body is not None:
         found["requestBody"] = {
             "required": not spec.optional_body,
@@ -156,7 +167,8 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
     return kinds[0] if len(kinds) == 1 else schema
 
 
-def _responses(spec: "Endpoint") -> dict[str, Any]:
+def _responses(spec: "Endpoint", *, changes: bool) -> dict[str, Any]:
+    """`changes`: takes an Idempotency-Key, so its first request may still be in work (409)."""
     data = {} if spec.data is None else _ref(spec.data)
     good = {
         "type": "object",
@@ -170,6 +182,7 @@ def _responses(spec: "Endpoint") -> dict[str, Any]:
     bad = {
         *_ALWAYS,
         *(_BODY if spec.body is not None else ()),
+        *((409,) if changes else ()),
         *(errors.status_of(e) for e in spec.raises),
     }
     for status in sorted(bad):

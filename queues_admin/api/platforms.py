@@ -5,13 +5,14 @@ from typing import Any
 
 import msgspec
 
-from jobs.domain.errors import Conflict, NotFound
+from jobs.domain.errors import Conflict, Forbidden, NotFound
 from jobs.operations import breakers
 from jobs.operations import platforms as operations
 from jobs.operations.platforms import PlatformSpec
 from jobs.selectors import platforms
 from jobs.selectors.paging import Page, whole
 from jobs.selectors.platforms import BreakerView, PlatformView
+from jobs.store import catalog
 from queues_admin.api.bodies import ForceBreaker, PlatformChange, PlatformNew
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
@@ -22,7 +23,7 @@ _SECRETS = ("credential", "webhook_secret")
 class Platforms(Api):
     @endpoint(summary="All platforms", scope="read", data=Page[PlatformView])
     def get(self, call: Call) -> Reply:
-        return Reply(data=platforms.listing())
+        return Reply(data=platforms.listing(call.tenant_id))
 
     @endpoint(
         summary="Register a platform",
@@ -36,17 +37,18 @@ class Platforms(Api):
     def post(self, call: Call) -> Reply:
         asked: PlatformNew = call.body
         _check_private(call, asked)
-        with call.audited(asked.name) as after:
-            operations.create(_spec(asked.name, asked), tenant_id=call.tenant_id)
+        name = catalog.full_name(call.tenant_id, asked.name)
+        with call.audited(name) as after:
+            operations.create(_spec(name, asked), tenant_id=call.tenant_id)
             after.update(_noted(asked))
-        headers = {"Location": f"/api/v1/platforms/{asked.name}"}
-        return Reply(data=platforms.get(asked.name), status=201, headers=headers)
+        headers = {"Location": f"/api/v1/platforms/{name}"}
+        return Reply(data=_get(call, name), status=201, headers=headers)
 
 
 class Platform(Api):
     @endpoint(summary="One platform", scope="read", data=PlatformView, raises=(NotFound,))
     def get(self, call: Call, name: str) -> Reply:
-        return Reply(data=platforms.get(name))
+        return Reply(data=_get(call, name))
 
     @endpoint(
         summary="Change a platform",
@@ -59,11 +61,14 @@ class Platform(Api):
     def patch(self, call: Call, name: str) -> Reply:
         asked: PlatformChange = call.body
         _check_private(call, asked)
-        platforms.get(name)
+        name = _get(call, name).name
         with call.audited(name) as after:
-            operations.change(_spec(name, asked))
+            operations.change(
+                _spec(name, asked),
+                may_reach_private=call.of_house and "admin" in call.caller.scopes,
+            )
             after.update(_noted(asked))
-        return Reply(data=platforms.get(name))
+        return Reply(data=_get(call, name))
 
 
 class Breaker(Api):
@@ -71,7 +76,7 @@ class Breaker(Api):
         summary="A platform's circuit breaker", scope="read", data=BreakerView, raises=(NotFound,)
     )
     def get(self, call: Call, name: str) -> Reply:
-        return Reply(data=platforms.get(name).breaker)
+        return Reply(data=_get(call, name).breaker)
 
     @endpoint(
         summary="Hold a breaker open or closed, or release it",
@@ -82,7 +87,7 @@ class Breaker(Api):
         raises=(NotFound,),
     )
     def post(self, call: Call, name: str) -> Reply:
-        return _force(call, platforms.get(name).breaker)
+        return _force(call, _get(call, name).breaker)
 
 
 class Breakers(Api):
@@ -92,7 +97,7 @@ class Breakers(Api):
         data=Page[BreakerView],
     )
     def get(self, call: Call) -> Reply:
-        return Reply(data=whole(platforms.breakers()))
+        return Reply(data=whole(platforms.breakers(_own(call))))
 
 
 class NamedBreaker(Api):
@@ -105,7 +110,17 @@ class NamedBreaker(Api):
         raises=(NotFound,),
     )
     def post(self, call: Call, name: str) -> Reply:
-        return _force(call, platforms.breaker(name))
+        return _force(call, platforms.breaker(name, _own(call)))
+
+
+def _get(call: Call, name: str) -> PlatformView:
+    """A tenant need not say its platform's name in full. Raises NotFound."""
+    return platforms.get(catalog.full_name(call.tenant_id, name), call.tenant_id)
+
+
+def _own(call: Call) -> int | None:
+    """The tenant whose breakers these are; the default tenant's keys look after all."""
+    return None if call.of_house else call.tenant_id
 
 
 def _force(call: Call, before: BreakerView) -> Reply:
@@ -126,6 +141,8 @@ def _force(call: Call, before: BreakerView) -> Reply:
 def _check_private(call: Call, asked: PlatformChange) -> None:
     if asked.allow_private:
         call.require("admin")
+        if not call.of_house:
+            raise Forbidden("Private addresses are the default tenant's to allow")
 
 
 def _spec(name: str, asked: PlatformChange) -> PlatformSpec:

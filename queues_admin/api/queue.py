@@ -28,7 +28,7 @@ from jobs.store import catalog
 from queues_admin.api import errors
 from queues_admin.api.answers import CancelBatchResult, CancelItem, CancelResult, Deleted, ItemError
 from queues_admin.api.bodies import Cancel, CancelBatch, DeleteQuery, PageQuery, QueueTask
-from queues_admin.api.endpoint import Api, Call, endpoint
+from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
 log = structlog.get_logger("asynq")
@@ -40,18 +40,24 @@ _REQUESTED = "已请求取消，任务停止后退还资源"
 class Stats(Api):
     @endpoint(summary="Statistics of all queues", scope="read", data=dict[str, QueueStats])
     def get(self, call: Call) -> Reply:
-        return Reply(data=queues.stats())
+        return Reply(data=queues.stats(call.sees))
 
 
 class HealthView(Api):
     @endpoint(summary="Health", scope="read", data=Health)
     def get(self, call: Call) -> Reply:
-        return Reply(data=health.check())
+        return Reply(data=health.check(call.sees))
 
 
 class OverviewView(Api):
-    @endpoint(summary="Totals, rates, top errors, firing alerts", scope="read", data=Overview)
+    @endpoint(
+        summary="Totals, rates, top errors, firing alerts",
+        scope="read",
+        data=Overview,
+        raises=(NotFound,),
+    )
     def get(self, call: Call) -> Reply:
+        call.house_only()
         return Reply(data=overview.overview())
 
 
@@ -159,6 +165,7 @@ class CancelBatchView(Api):
         action="task.cancel",
         body=CancelBatch,
         data=CancelBatchResult,
+        repeats=Repeats.STEPS,
     )
     def post(self, call: Call) -> Reply:
         asked: CancelBatch = call.body
@@ -221,7 +228,7 @@ def _find(call: Call, any_id: str, queue: str | None) -> tuple[UUID, State]:
     """The task behind a task or job id, in that queue if one is given. Raises TaskNotFound, UnknownQueue."""
     found = identify(any_id, call.tenant_id)
     state, places = tasks.place(found, call.tenant_id)
-    if queue is not None and catalog.queues().get(queue).id not in places:
+    if queue is not None and catalog.queues().own(call.tenant_id, queue).id not in places:
         raise TaskNotFound("There is no such task in this queue", task_id=any_id, queue=queue)
     return found, state
 

@@ -2,28 +2,29 @@
 
 from typing import Any
 
-from jobs.domain.errors import Conflict, NotFound
+from jobs.domain.errors import Conflict, Forbidden, NotFound
 from jobs.operations import emptying
 from jobs.operations import queues as operations
 from jobs.selectors import queues
 from jobs.selectors.paging import Page, whole
 from jobs.selectors.queues import QueueView
+from jobs.store import catalog
 from queues_admin.api.answers import Emptied
 from queues_admin.api.bodies import QueueChange, WithReason
-from queues_admin.api.endpoint import Api, Call, endpoint
+from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
 
 class Queues(Api):
     @endpoint(summary="All queues with settings and counters", scope="read", data=Page[QueueView])
     def get(self, call: Call) -> Reply:
-        return Reply(data=whole(queues.listing()))
+        return Reply(data=whole(queues.listing(call.sees)))
 
 
 class Queue(Api):
     @endpoint(summary="One queue", scope="read", data=QueueView, raises=(NotFound,))
     def get(self, call: Call, name: str) -> Reply:
-        return Reply(data=_get(name))
+        return Reply(data=_get(call, name))
 
     @endpoint(
         summary="Change a queue's weight, capacity or concurrency",
@@ -34,14 +35,17 @@ class Queue(Api):
         raises=(NotFound,),
     )
     def patch(self, call: Call, name: str) -> Reply:
-        before = _settings(_get(name))
+        name = _name(call, name)
+        if not call.of_house:
+            raise Forbidden("Weight and capacity are set by the default tenant's keys", queue=name)
+        before = _settings(_get(call, name))
         change: QueueChange = call.body
         with call.audited(name, before=before) as after:
             operations.configure(
                 name, weight=change.weight, capacity=change.capacity, concurrency=change.concurrency
             )
-            after.update(_settings(_get(name)))
-        return Reply(data=_get(name))
+            after.update(_settings(_get(call, name)))
+        return Reply(data=_get(call, name))
 
 
 class Pause(Api):
@@ -55,10 +59,10 @@ class Pause(Api):
         raises=(NotFound, Conflict),
     )
     def post(self, call: Call, name: str) -> Reply:
-        _get(name)
+        name = _name(call, name)
         with call.audited(name, reason=call.body.reason):
             operations.pause(name, reason=call.body.reason)
-        return Reply(data=_get(name))
+        return Reply(data=_get(call, name))
 
 
 class Resume(Api):
@@ -72,10 +76,10 @@ class Resume(Api):
         raises=(NotFound, Conflict),
     )
     def post(self, call: Call, name: str) -> Reply:
-        _get(name)
+        name = _name(call, name)
         with call.audited(name, reason=call.body.reason):
             operations.resume(name)
-        return Reply(data=_get(name))
+        return Reply(data=_get(call, name))
 
 
 class Empty(Api):
@@ -83,13 +87,14 @@ class Empty(Api):
         summary="Delete all waiting tasks of a queue; charged ones are refunded",
         scope="operate",
         action="queue.empty",
+        repeats=Repeats.STEPS,
         body=WithReason,
         optional_body=True,
         data=Emptied,
         raises=(NotFound,),
     )
     def post(self, call: Call, name: str) -> Reply:
-        _get(name)
+        name = _name(call, name)
         done = emptying.empty(name, actor=call.actor, reason=call.body.reason)
         with call.audited(name, reason=call.body.reason) as after:
             after.update(deleted=done.deleted, refunded_credits=done.refunded)
@@ -102,8 +107,13 @@ class Empty(Api):
         return Reply(data=data)
 
 
-def _get(name: str) -> QueueView:
-    found = queues.get(name)
+def _name(call: Call, name: str) -> str:
+    """The queue's name in full, which a tenant need not say. Raises NotFound."""
+    return _get(call, name).queue
+
+
+def _get(call: Call, name: str) -> QueueView:
+    found = queues.get(catalog.full_name(call.tenant_id, name), call.sees)
     if found is None:
         raise NotFound("There is no such queue", queue=name)
     return found

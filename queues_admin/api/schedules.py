@@ -10,6 +10,7 @@ from jobs.selectors import schedules, tasks
 from jobs.selectors.paging import Page
 from jobs.selectors.schedules import ScheduleView, Tick
 from jobs.selectors.task_view import TaskView
+from queues_admin.api import limits
 from queues_admin.api.answers import Done
 from queues_admin.api.bodies import SCHEDULE_FIELDS, SCHEDULE_OPTIONS, ScheduleBody
 from queues_admin.api.endpoint import Api, Call, endpoint
@@ -31,7 +32,7 @@ class Schedules(Api):
         raises=(Conflict, QueueFull),
     )
     def post(self, call: Call) -> Reply:
-        fields, options = _given(call.body)
+        fields, options = _given(call)
         with call.audited(f"schedule:{fields.get('name', '')}") as after:
             made = operations.create(tenant_id=call.tenant_id, **fields, options=options)
             after.update(cron=made.cron, type=made.type, enabled=made.enabled)
@@ -55,7 +56,7 @@ class Schedule(Api):
     def patch(self, call: Call, schedule_id: str) -> Reply:
         number = _id(schedule_id)
         before = schedules.get(number, call.tenant_id)
-        fields, options = _given(call.body)
+        fields, options = _given(call)
         if options:
             fields["options"] = {**schedules.options(number), **options}
         with call.audited(f"schedule:{before.name}", before={"cron": before.cron}) as after:
@@ -135,9 +136,11 @@ def _switch(call: Call, number: int, *, on: bool) -> Reply:
     return Reply(data=schedules.get(number, call.tenant_id))
 
 
-def _given(body: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _given(call: Call) -> tuple[dict[str, Any], dict[str, Any]]:
     """(fields of the schedule, options of its submits), both only as far as they were given."""
-    given: dict[str, Any] = msgspec.to_builtins(body)
+    given: dict[str, Any] = msgspec.to_builtins(call.body)
+    if "type" in given:
+        limits.check_type(call, given["type"])
     fields = {name: given[name] for name in SCHEDULE_FIELDS if name in given}
     options = {
         option.name: given[option.name] for option in SCHEDULE_OPTIONS if option.name in given

@@ -23,10 +23,10 @@ from jobs.selectors.paging import Page
 from jobs.selectors.task_filters import TaskFilter
 from jobs.selectors.task_history import Attempt, TimelineEvent
 from jobs.selectors.task_view import TaskView
-from queues_admin.api import errors, parsing, submitted, waiting
+from queues_admin.api import errors, limits, parsing, submitted, waiting
 from queues_admin.api.answers import BatchItem, BatchResult, ItemError
 from queues_admin.api.bodies import Batch, OneTaskQuery, TaskChange, TaskQuery
-from queues_admin.api.endpoint import Api, Call, endpoint
+from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
 _REFUSALS = (InsufficientCredits, Conflict, QueueFull)
@@ -40,6 +40,7 @@ class Tasks(Api):
         data=TaskView,
         statuses=(201,),
         raises=_REFUSALS,
+        repeats=Repeats.OWN,
     )
     def post(self, call: Call) -> Reply:
         return submit(call)
@@ -69,6 +70,7 @@ class Enqueue(Api):
         data=TaskView,
         statuses=(201,),
         raises=_REFUSALS,
+        repeats=Repeats.OWN,
     )
     def post(self, call: Call) -> Reply:
         return submit(call)
@@ -83,7 +85,8 @@ class TaskBatch(Api):
         batch=True,
     )
     def post(self, call: Call) -> Reply:
-        items = [_item(raw, call) for raw in call.body.tasks]
+        shards = limits.Shards()
+        items = [_item(raw, call, shards) for raw in call.body.tasks]
         good = [item for item in items if isinstance(item, TaskRequest)]
         done = iter(operations.submit_many(good, tenant_id=call.tenant_id))
         results: list[BatchItem] = []
@@ -116,7 +119,9 @@ class Task(Api):
     )
     def patch(self, call: Call, task_id: str) -> Reply:
         found = identify(task_id, call.tenant_id)
-        name = tasks.get(found, call.tenant_id).task_id
+        view = tasks.get(found, call.tenant_id)
+        name = view.task_id
+        limits.check_type(call, view.type)
         if call.body.payload is msgspec.UNSET:
             raise Invalid("Say what to change: `payload`", field="payload")
         with call.audited(name, reason=call.body.reason):
@@ -152,6 +157,7 @@ class Events(Api):
 
 def submit(call: Call) -> Reply:
     request: TaskRequest = call.body
+    limits.check_type(call, request.type)
     key = call.request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None:
         request = msgspec.structs.replace(request, idempotency_key=_header_key(request, key))
@@ -189,9 +195,10 @@ def _traced(request: TaskRequest, call: Call) -> TaskRequest:
     return msgspec.structs.replace(request, trace_id=getattr(call.request, "trace_id", None))
 
 
-def _item(raw: msgspec.Raw, call: Call) -> TaskRequest | TaskCenterError:
+def _item(raw: msgspec.Raw, call: Call, shards: limits.Shards) -> TaskRequest | TaskCenterError:
     try:
         request: TaskRequest = parsing.decode(bytes(raw), TaskRequest)
+        shards.take(request, limits.check_type(call, request.type))
     except TaskCenterError as error:
         return error
     return _traced(request, call)

@@ -17,6 +17,7 @@ from queues_admin.api import (
     queues,
     schedules,
     tasks,
+    tenants,
     webhooks,
     workers,
 )
@@ -78,6 +79,8 @@ urlpatterns = [
     path("accounts/<str:user_id>/entries", accounts.Entries.as_view()),
     path("keys", keys.Keys.as_view()),
     path("keys/<str:key_id>", keys.Key.as_view()),
+    path("tenants", tenants.Tenants.as_view()),
+    path("tenants/<str:slug>", tenants.Tenant.as_view()),
     path("audit", audit.Audit.as_view()),
     path("schema", docs.schema),
     path("docs", docs.docs),

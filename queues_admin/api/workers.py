@@ -13,8 +13,9 @@ from queues_admin.api.envelope import Reply
 
 
 class Workers(Api):
-    @endpoint(summary="Living workers", scope="read", data=Page[WorkerView])
+    @endpoint(summary="Living workers", scope="read", data=Page[WorkerView], raises=(NotFound,))
     def get(self, call: Call) -> Reply:
+        call.house_only()
         return Reply(data=workers.listing())
 
 
@@ -56,20 +57,21 @@ class Concurrency(Api):
         raises=(NotFound,),
     )
     def post(self, call: Call, name: str) -> Reply:
-        found = _find(name)
+        found = _find(call, name)
         with call.audited(found.name, reason=call.body.reason):
             operations.set_concurrency(found.id, call.body.concurrency)
         return Reply(data=Done(name=found.name))
 
 
 def _command(call: Call, name: str, verb: str) -> Reply:
-    found = _find(name)
+    found = _find(call, name)
     with call.audited(found.name, reason=call.body.reason):
         operations.command(found.id, verb)
     return Reply(data=Done(name=found.name))
 
 
-def _find(name: str) -> WorkerView:
+def _find(call: Call, name: str) -> WorkerView:
+    call.house_only()
     found = workers.find(name)
     if found is None:
         raise NotFound("There is no such living worker", worker=name)

@@ -14,8 +14,17 @@ from django.utils.translation import gettext_noop
 from jobs.selectors.overview import Overview, overview
 from queues_admin.admin.numbers import control
 from queues_admin.admin.task_search import slug
+from queues_admin.admin.words import word
 
 register = template.Library()
+register.filter(word)
+
+_UNITS = (
+    (gettext_noop("d"), 86_400),
+    (gettext_noop("h"), 3_600),
+    (gettext_noop("min"), 60),
+    (gettext_noop("s"), 1),
+)
 
 # The guide's four words first, then ours: (words, address, permission).
 _MENU = (
@@ -103,11 +112,11 @@ def dash(value: Any) -> Any:
 
 def _span(seconds: float) -> str:
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} {_('s')}"
     parts = []
     left = int(seconds)
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+    for unit, size in _UNITS:
         count, left = divmod(left, size)
         if count:
-            parts.append(f"{count} {unit}")
+            parts.append(f"{count} {_(unit)}")
     return " ".join(parts[:2])

@@ -114,7 +114,7 @@ def test_entries_reach_the_billing_service_though_it_was_down_and_their_sender_w
     for _ in range(30):
         submit("debug:noop", user_id=7, credits=10, process_in=3600)
     first = worker(processes, env=env)
-    tried = "SELECT count(*) FROM task_run r JOIN task_info i ON i.id = r.task_id WHERE i.type = 'http:callback'"
+    tried = "SELECT count(*) FROM task_run r JOIN task_info i ON i.id = r.task_id WHERE i.type = 'billing:deliver'"
     eventually(lambda: postgres.query(tried)[0][0] >= 31)
     with StubServer(books, port=port):
         eventually(lambda: len(seen) >= 3)

@@ -80,6 +80,20 @@ def test_tasks_in_all_weighted_queues_are_done_and_none_stays_active(processes: 
     assert done == [(COMPLETED, 250)]
 
 
+@pytest.mark.req("X-02", "F-02")
+def test_isolated_tasks_follow_each_other_at_once_while_other_slots_are_free(
+    processes: Processes,
+) -> None:
+    worker(processes)
+    first = sleep(0.01, "process")  # its children are started by now
+    reaches(first, COMPLETED)
+    payload = {"seconds": 0.01, "lane": "process"}
+    submit_many([TaskRequest(type="debug:sleep", payload=payload)] * 20)
+    since_s = time.monotonic()
+    eventually(lambda: postgres.query("SELECT count(*) FROM task WHERE state = 6") == [(21,)], 60)
+    assert time.monotonic() - since_s < 10
+
+
 @pytest.mark.req("AC35", "AF15", "P-04")
 def test_a_worker_that_starts_without_redis_waits_idly_and_uses_it_when_it_comes(
     processes: Processes,

@@ -129,6 +129,14 @@ MUTANTS = (
         "tests/faults/test_flood.py::"
         "test_a_flood_is_refused_with_a_time_to_come_back_and_harms_no_other_queue",
     ),
+    Mutant(
+        "a full lane's free slot not told",
+        "jobs/worker/engine.py",
+        "        self.slots.on_free = self.feeder.freed\n",
+        "",
+        "tests/e2e/test_worker_tuning.py::"
+        "test_isolated_tasks_follow_each_other_at_once_while_other_slots_are_free",
+    ),
 )
 
 

@@ -48,7 +48,7 @@ def test_a_flush_under_load_costs_no_task(processes: Processes, books: Books, re
     assert books.check(accepted=ids) == []
     assert books.ask("SELECT count(*) FROM task WHERE crashes > 0") == [(0,)]
     assert all(member.alive for member in fleet.members)
-    eventually(lambda: redis.scard("rq:workers") == 2)  # they are listed again
+    eventually(lambda: redis.scard("rq:workers") == 2, 30)  # they are listed again
 
 
 @pytest.mark.req("F02", "P-02", "P-04")
@@ -89,7 +89,7 @@ def test_workers_that_cannot_reach_redis_for_a_while_come_back_by_themselves(
         wire.heal()
         healed_s = time.monotonic()
         for member in fleet.members:
-            member.wait_for("Redis is back")
+            member.wait_for("Redis is back", 40)
         ids += accepted(charged(20, seed=3))
         eventually(lambda: books.unfinished() == 0, 60, every_s=0.25)
         assert time.monotonic() - healed_s < 30

@@ -62,14 +62,14 @@ def test_workers_frozen_beyond_their_lease_write_nothing_when_they_thaw(
     for member in frozen.members:  # their runs end at once, long after their time
         member.signal(signal.SIGCONT)
     for member in frozen.members:
-        member.wait_for("declared dead; starting over")
+        member.wait_for("declared dead; starting over", 40)
     eventually(lambda: books.unfinished() == 0, 30, every_s=0.25)
     assert books.check(accepted=ids) == []
     # An end sooner than its run can have taken was written by the run before it.
     early = "SELECT id FROM task WHERE finished_at - started_at < interval '6 seconds'"
     assert books.ask(early) == []
     late = accepted(charged(20, seed=2))  # under new ids they work on
-    eventually(lambda: books.unfinished() == 0, 20)
+    eventually(lambda: books.unfinished() == 0, 40)
     assert books.check(accepted=[*ids, *late]) == []
 
 
@@ -85,7 +85,7 @@ def test_rolling_restarts_lose_and_refund_nothing_and_hardly_repeat(
         time.sleep(dice.uniform(0.1, 0.8))
         leaving = dice.choice(fleet.members)
         leaving.signal(signal.SIGTERM)
-        leaving.wait(10)
+        leaving.wait(30)
         fleet.replace()
     eventually(lambda: books.unfinished() == 0, 60, every_s=0.25)
     assert books.check(accepted=ids) == []

@@ -90,6 +90,8 @@ def test_a_wrong_value_stops_the_start_in_one_line() -> None:
 def test_the_deployment_check_is_clean_with_production_settings() -> None:
     done = _run(
         *(sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"),
+        DEBUG="false",
+        ALLOWED_HOSTS="tasks.example.org",
         SECRET_KEY="kX9!" + "aB3$dE7&gH1*jK5_" * 4,
         TASKCENTER_HTTPS="true",
         TASKCENTER_DIAGNOSTICS="false",

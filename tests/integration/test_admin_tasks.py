@@ -192,7 +192,7 @@ def test_an_unknown_task_is_not_found(root: Client) -> None:
         (State.ACTIVE, ["Cancel"]),
         (State.SCHEDULED, ["Cancel", "Archive", "Run Now", "Delete"]),
         (State.RETRY, ["Cancel", "Archive", "Run Now", "Delete"]),
-        (State.ARCHIVED, ["Cancel", "Run", "Delete"]),
+        (State.ARCHIVED, ["Run", "Delete"]),
         (State.COMPLETED, ["Delete"]),
     ],
 )

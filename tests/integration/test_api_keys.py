@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import URLPattern
 
 from jobs.models import AuditEntry
-from jobs.operations import audits, keys
+from jobs.operations import audits, keys, tenants
 from jobs.store import postgres
 from queues_admin.api import auth, urls
 from tests.support import api
@@ -209,7 +209,8 @@ def test_another_tenants_key_finds_nothing_by_any_id(admin: ApiClient) -> None:
     key_id = data(admin.get("/keys"))["items"][0]["key_id"]
     values = {"task_id": task_id, "user_id": "7", "schedule_id": str(schedule_id), "key_id": key_id}
     stranger = ApiClient(
-        key=keys.create(name="s", scopes=["admin"], tenant_id=2).key, client=admin.client
+        key=keys.create(name="s", scopes=["admin"], tenant_id=tenants.create("other").pk).key,
+        client=admin.client,
     )
     tried = 0
     for pattern in urls.urlpatterns:

@@ -135,7 +135,7 @@ def test_a_receiver_that_is_down_for_ten_minutes_gets_every_entry_afterwards(
         [(left_s, dead_count)] = postgres.query(
             "SELECT max(extract(epoch FROM run_at - clock_timestamp()))::float8,"
             " count(*) FILTER (WHERE t.state = 5) FROM task t JOIN task_info i USING (id)"
-            " WHERE i.type = 'http:callback'"
+            " WHERE i.type = 'billing:deliver'"
         )
         assert dead_count == 0
         slept_s += left_s

@@ -1,8 +1,10 @@
 """`http:callback` against a real receiver."""
 
 import asyncio
+import gzip
 import json
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -233,3 +235,31 @@ def test_the_demo_receiver_takes_signed_callbacks_only() -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.req("T-05", "C-05")
+def test_nobody_but_the_ledger_signs_with_billings_secret(
+    other_side: Recorder, settings: Settings
+) -> None:
+    settings.TASKCENTER = {**settings.TASKCENTER, "BILLING_SECRET": "shop"}
+    forged = Callback(url=other_side.url, secret="shop", body={"event": "credit.entry"})
+    with pytest.raises(SkipRetry):
+        call(forged)
+    assert other_side.seen == []
+    context = Context(task_id="task_ABC", type="billing:deliver", queue="low", attempt=1, retried=0)
+    asyncio.run(http_callback.deliver_entry(forged, context))
+    [(_, _, headers, body)] = other_side.seen
+    assert Webhook(SECRET).verify(body, headers) == {"event": "credit.entry"}
+
+
+@pytest.mark.req("T-05")
+def test_a_compressed_answer_is_never_unpacked(other_side: Recorder) -> None:
+    bomb = gzip.compress(b"0" * 20_000_000)
+    other_side.answer = (200, {"content-encoding": "gzip"}, bomb)
+    tracemalloc.start()
+    result = call(Callback(url=other_side.url, headers={"Accept-Encoding": "gzip"}))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result == {"status": 200, "body": ""}
+    assert peak < 5_000_000
+    assert other_side.seen[0][2]["accept-encoding"] == "identity"

@@ -6,6 +6,7 @@ import pytest
 
 from jobs.domain import ids
 from jobs.domain.errors import Malformed, TaskNotFound
+from jobs.operations import tenants
 from jobs.operations.tasks import submit
 from jobs.selectors import alerts, queues, rates, task_history, task_pages, tasks
 from jobs.selectors.figures import Figure
@@ -25,6 +26,7 @@ def _fresh(transactional_db: None, redis: Any) -> None:
 @pytest.mark.req("T-01")
 def test_another_tenants_task_is_not_there_for_any_reader() -> None:
     made = submit("debug:noop")
+    assert tenants.create("other").pk == 2
     for read in (tasks.get, tasks.place, task_history.attempts, task_history.events):
         with pytest.raises(TaskNotFound):
             read(made.id, 2)

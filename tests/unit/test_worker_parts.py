@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -14,11 +15,14 @@ from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import Lane, State, Status
 from jobs.operations.runs import Run
 from jobs.store import catalog
+from jobs.worker import watchdog
 from jobs.worker.frames import Frames
+from jobs.worker.lanes.async_lane import AsyncLane
 from jobs.worker.records import Active
 from jobs.worker.served import Served
 from jobs.worker.slots import LOOK_AHEAD_S, Slots
 from jobs.worker.watchdog import Watchdog
+from tests.support.wait import eventually
 
 
 def active(lane: Lane = Lane.ASYNC, **more: Any) -> Active:
@@ -187,3 +191,54 @@ def test_among_equal_weights_the_longer_queue_comes_first(monkeypatch: pytest.Mo
     monkeypatch.setattr(Served, "_known_depths", lambda _self, _rows: {"a": 3, "b": 70})
     served = Served([], strict=False)
     assert {served.order()[0].name for _ in range(50)} == {"b"}
+
+
+@pytest.fixture
+def lane() -> Iterator[AsyncLane]:
+    it = AsyncLane(lambda _ended: None, lambda _begun: None, lambda: None)
+    yield it
+    it.close()
+    it.thread.join(5)
+    assert not it.thread.is_alive()
+
+
+@pytest.mark.req("X-02")
+def test_a_loop_blocked_by_nobody_that_can_be_named_is_hopeless_too(
+    lane: AsyncLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("_LOOK_S", 0.01), ("_LATE_S", 0.05), ("_HOPELESS_S", 0.2)):
+        monkeypatch.setattr(watchdog, name, seconds)
+    convicted: list[Active | None] = []
+    watch = watchdog.LoopWatch(lane, convicted.append)
+    free = threading.Event()
+    lane.loop.call_soon_threadsafe(free.wait, 5)
+    watch.step([], busy=False)
+    assert not watch.blocked
+
+    def looked() -> bool:
+        watch.step([], busy=True)
+        return bool(convicted)
+
+    eventually(looked, 4)
+    free.set()
+    assert set(convicted) == {None}
+    assert watch.blocked
+
+
+@pytest.mark.req("X-02")
+def test_a_loop_that_is_stopped_from_within_turns_on_and_says_so_once() -> None:
+    said: list[str] = []
+    it = AsyncLane(lambda _e: None, lambda _b: None, lambda: said.append("broken"))
+    answered = threading.Event()
+
+    def leave() -> None:
+        raise SystemExit(1)
+
+    for act in (it.loop.stop, leave, it.loop.stop, answered.set):
+        it.loop.call_soon_threadsafe(act)
+    assert answered.wait(5)
+    assert said == ["broken"]
+    it.close()
+    it.thread.join(5)
+    assert not it.thread.is_alive()
+    assert said == ["broken"]

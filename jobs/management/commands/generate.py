@@ -13,10 +13,11 @@ from django.core.management.base import BaseCommand, CommandError
 from jobs.domain.states import State
 from jobs.domain.transitions import TABLE, actions
 from jobs.lifecycle.diagram import mermaid
+from jobs.management.translations import catalogs
 
 
 class Command(BaseCommand):
-    help = "Write generated files (docs/lifecycle.md, docs/conformance.md)"
+    help = "Write generated files (docs/lifecycle.md, docs/conformance.md, the Chinese catalog)"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--check", action="store_true", help="fail if a file is not fresh")
@@ -24,12 +25,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         root = Path(settings.BASE_DIR)
         stale = []
-        for path, text in ((p, t) for p, t in _files(root).items()):
-            if path.exists() and path.read_text() == text:
+        for path, wanted in _files(root).items():
+            if path.exists() and path.read_bytes() == wanted:
                 continue
             stale.append(str(path.relative_to(root)))
             if not options["check"]:
-                path.write_text(text)
+                path.write_bytes(wanted)
         if stale and options["check"]:
             raise CommandError(f"not fresh, run `make generate`: {', '.join(stale)}")
         self.stdout.write(
@@ -37,10 +38,11 @@ class Command(BaseCommand):
         )
 
 
-def _files(root: Path) -> dict[Path, str]:
+def _files(root: Path) -> dict[Path, bytes]:
     return {
-        root / "docs" / "lifecycle.md": lifecycle(),
-        root / "docs" / "conformance.md": conformance(root),
+        root / "docs" / "lifecycle.md": lifecycle().encode(),
+        root / "docs" / "conformance.md": conformance(root).encode(),
+        **catalogs(root),
     }
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -18,13 +19,19 @@ Begun = Callable[[Sequence[Active]], None]
 
 
 class AsyncLane:
-    """`loop` also carries the platform lane. Everything that begins with `_` happens on the loop."""
+    """`loop` also carries the platform lane. Everything that begins with `_` happens on the loop.
 
-    def __init__(self, ended: Ended, begun: Begun) -> None:
+    `broken` is called, on the loop's thread, when a handler has stopped the loop: what runs goes on, but
+    nobody can vouch for this process any more.
+    """
+
+    def __init__(self, ended: Ended, begun: Begun, broken: Callable[[], None]) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._main, name="async-lane", daemon=True)
         self._ended = ended
         self._begun = begun
+        self._broken = broken
+        self._closing = threading.Event()
         self._finished: list[tuple[Active, Ending | None]] = []
         self.thread.start()
 
@@ -43,11 +50,24 @@ class AsyncLane:
         self.ask(rec)
 
     def close(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._closing.set()
+        with suppress(RuntimeError):  # a handler may even have closed it
+            self.loop.call_soon_threadsafe(self.loop.stop)
 
     def _main(self) -> None:
+        """Turn the loop until `close`, whoever stops it before that or raises through it."""
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        said = False
+        while not self._closing.is_set() and not self.loop.is_closed():
+            how = "stopped"
+            try:
+                self.loop.run_forever()
+            except BaseException as error:  # SystemExit and the like, out of a bare callback
+                how = f"{type(error).__name__}: {error}"[:500]
+            if not self._closing.is_set() and not said:
+                said = True
+                log.error("a handler stopped the event loop", how=how)
+                self._broken()
 
     def _begin(self, records: Sequence[Active]) -> None:
         self._begun(records)

@@ -1,0 +1,104 @@
+"""The texts for translation, found in code and templates without a system gettext; the catalog, fresh and compiled."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import polib
+from django.utils.translation.template import templatize
+
+from jobs.contract.reader import contract
+from jobs.domain import errors
+from jobs.domain.errors import TaskCenterError
+from jobs.domain.states import State
+
+CATALOG = Path("locale") / "zh_Hans" / "LC_MESSAGES" / "django.po"
+_PACKAGES = ("jobs", "queues_admin", "taskcenter")
+_CALLS = {"_", "gettext", "gettext_lazy", "gettext_noop"}
+# What these raise is about the start or the command line: English, as logs are.
+_ENGLISH = ("migration", "management", "worker", "contract", "builtin", "devstack")
+_IN_TEMPLATES = re.compile(r"(?:gettext\(u|_\()((?:'(?:[^'\\]|\\.)*')|(?:\"(?:[^\"\\]|\\.)*\"))")
+_ERRORS = {
+    name
+    for name, cls in vars(errors).items()
+    if isinstance(cls, type) and issubclass(cls, TaskCenterError)
+} - {"Misconfigured"}
+
+
+def catalogs(root: Path) -> dict[Path, bytes]:
+    """The catalog as it should be, and what Django reads of it."""
+    po = fresh(root)
+    return {
+        root / CATALOG: f"{po}\n".encode(),
+        (root / CATALOG).with_suffix(".mo"): po.to_binary(),
+    }
+
+
+def fresh(root: Path) -> polib.POFile:
+    """An empty entry for each new text, none for what nobody shows any more."""
+    old = polib.pofile(str(root / CATALOG), wrapwidth=10_000)
+    new = polib.POFile(wrapwidth=10_000)
+    new.metadata = old.metadata
+    for text, files in sorted(msgids(root).items(), key=lambda item: (item[1][0], item[0])):
+        known = old.find(text)
+        entry = polib.POEntry(
+            msgid=text,
+            msgstr=known.msgstr if known else "",
+            occurrences=[(name, "") for name in files],
+            flags=["python-format"] if "%(" in text else [],
+        )
+        new.append(entry)
+    return new
+
+
+def msgids(root: Path) -> dict[str, list[str]]:
+    """Every English text that people are shown → the files that hold it."""
+    found: dict[str, list[str]] = {}
+    for path, texts in _sources(root):
+        for text in texts:
+            files = found.setdefault(text, [])
+            if path not in files:
+                files.append(path)
+    return found
+
+
+def _sources(root: Path) -> Iterator[tuple[str, list[str]]]:
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            if "migrations" not in path.parts:
+                known = path.relative_to(root)
+                refusals = not set(known.parts) & set(_ENGLISH)
+                yield str(known), list(_code(ast.parse(path.read_text()), refusals=refusals))
+    for path in sorted((root / "templates").rglob("*.html")):
+        code = templatize(path.read_text(), origin=str(path))
+        texts = [ast.literal_eval(text) for text in _IN_TEMPLATES.findall(code)]
+        yield str(path.relative_to(root)), texts
+    yield "jobs/domain/states.py", [state.wire.capitalize() for state in State]
+    yield "jobs/contract/contract.toml", [alert.summary for alert in contract().all_alerts()]
+
+
+def _code(tree: ast.AST, *, refusals: bool) -> Iterator[str]:
+    """The arguments of gettext's calls, what errors say by themselves, what they are given to say."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and _is_error(node):
+            yield (ast.get_docstring(node) or "").strip().splitlines()[0]
+        elif isinstance(node, ast.Call) and node.args:
+            name, first = _name(node.func), node.args[0]
+            wanted = name in _CALLS or (refusals and name in _ERRORS)
+            if wanted and isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+def _is_error(node: ast.ClassDef) -> bool:
+    """It has a `code` of its own, as every error of the tree does."""
+    targets = [t for part in node.body if isinstance(part, ast.Assign) for t in part.targets]
+    targets += [part.target for part in node.body if isinstance(part, ast.AnnAssign)]
+    named = any(isinstance(t, ast.Name) and t.id == "code" for t in targets)
+    return named and any(_name(base) in {*_ERRORS, "Exception"} for base in node.bases)
+
+
+def _name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""

@@ -1,0 +1,123 @@
+"""Tenants: each has queues of its own beside the contract's, keys of its own, and quotas."""
+
+import re
+from collections.abc import Mapping
+
+import structlog
+from django.db import transaction
+
+from jobs.domain.errors import Conflict, Invalid, NotFound, QuotaExceeded
+from jobs.domain.states import State
+from jobs.models import Queue, Tenant
+from jobs.operations import queues
+from jobs.store import catalog, postgres
+
+log = structlog.get_logger("tenants")
+
+RESERVED = ("iso", "poll", "intermediate")
+_SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
+_QUOTAS = {"max_pending": (0, 2**31 - 1), "rate_per_s": (1, 1_000_000)}
+_WAITING = [State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING]
+
+
+def create(
+    slug: str, name: str = "", *, max_pending: int | None = None, rate_per_s: int | None = None
+) -> Tenant:
+    """A tenant with its queues `slug:<base>`; dead letters of all tenants share one queue.
+
+    `max_pending`: most tasks that may wait; `rate_per_s`: requests of all its keys. Raises Invalid, Conflict.
+    """
+    if not _SLUG.fullmatch(slug) or slug in RESERVED:
+        raise Invalid(
+            "A slug has 2 to 31 lower-case letters, digits and `-`, begins with a letter and is no reserved word",
+            field="slug",
+            reserved=RESERVED,
+        )
+    quotas = {"max_pending": max_pending, "rate_per_s": rate_per_s}
+    _check(quotas)
+    with transaction.atomic():
+        made, is_new = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, **quotas})
+        if not is_new:
+            raise Conflict(f"There is a tenant {slug!r} already", slug=slug)
+        _add_queues(made)
+        queues.announce()
+    log.info("tenant created", slug=slug)
+    return made
+
+
+def change(slug: str, given: Mapping[str, object]) -> Tenant:
+    """Change `name`, `max_pending`, `rate_per_s` (None: no quota) as given. Raises NotFound, Invalid."""
+    with transaction.atomic():
+        tenant = Tenant.objects.select_for_update(no_key=True).filter(slug=slug).first()
+        if tenant is None:
+            raise NotFound("There is no such tenant", tenant=slug)
+        quotas = {name: given[name] for name in _QUOTAS if name in given}
+        if tenant.pk == catalog.DEFAULT_TENANT and any(v is not None for v in quotas.values()):
+            raise Invalid("The default tenant has no quotas", tenant=slug)
+        _check(quotas)
+        for field, value in given.items():
+            setattr(tenant, field, value)
+        tenant.save(update_fields=list(given))
+        transaction.on_commit(catalog.forget)
+    return tenant
+
+
+def id_of(slug: str) -> int:
+    """Raises NotFound."""
+    found = Tenant.objects.filter(slug=slug).values_list("pk", flat=True).first()
+    if found is None:
+        raise NotFound("There is no such tenant", tenant=slug)
+    return found
+
+
+class Room:
+    """What a tenant may still submit. Submits at the same moment may exceed its quota by what they bring."""
+
+    def __init__(self, tenant_id: int) -> None:
+        self._left: int | None = None
+        if tenant_id == catalog.DEFAULT_TENANT:
+            return
+        most = catalog.tenant(tenant_id).max_pending
+        if most is not None:
+            self._left = most - waiting(tenant_id)
+
+    def take(self, count: int) -> None:
+        """Raises QuotaExceeded."""
+        if self._left is None:
+            return
+        if count > self._left:
+            raise QuotaExceeded(retry_after_s=5)
+        self._left -= count
+
+
+def waiting(tenant_id: int) -> int:
+    """How many of its tasks wait, by the counters."""
+    rows = postgres.query(
+        "SELECT coalesce(sum(n), 0)::bigint FROM (SELECT queue_id, metric, n FROM queue_stat"
+        " UNION ALL SELECT queue_id, metric, n FROM stat_delta) x JOIN queue q ON q.id = x.queue_id"
+        " WHERE q.tenant_id = %s AND metric = ANY(%s::int[])",
+        [tenant_id, [int(state) for state in _WAITING]],
+    )
+    return max(0, int(rows[0][0]))
+
+
+def _check(quotas: Mapping[str, object]) -> None:
+    for name, value in quotas.items():
+        low, high = _QUOTAS[name]
+        if value is not None and not (isinstance(value, int) and low <= value <= high):
+            raise Invalid(f"`{name}` is between {low} and {high}", field=name, given=value)
+
+
+def _add_queues(tenant: Tenant) -> None:
+    """Weight is shared with the base queue, capacity is the tenant's own."""
+    bases = Queue.objects.filter(base_id__isnull=True).exclude(name=catalog.DEAD_LETTER)
+    Queue.objects.bulk_create(
+        Queue(
+            name=f"{tenant.slug}:{base.name}",
+            tenant_id=tenant.pk,
+            base_id=base.pk,
+            weight=base.weight,
+            capacity=base.capacity,
+        )
+        for base in bases.order_by("id")
+    )

@@ -1,0 +1,45 @@
+"""What callers may submit: public types, with the scope that each needs, and so many shards a request."""
+
+from jobs.domain.errors import TaskCenterError, TooLarge, UnknownType
+from jobs.handlers.registry import Handler, public_handler
+from jobs.operations.requests import MAX_SHARDS, TaskRequest
+from queues_admin.api.endpoint import Call
+
+
+def check_type(call: Call, name: str) -> Handler:
+    """Raises UnknownType (also for what only the engine submits), Forbidden (a scope more is needed)."""
+    found = public_handler(name)
+    call.require(found.scope)
+    if found.scope != "submit" and not call.of_house:
+        # it works on what belongs to all tenants
+        raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
+    return found
+
+
+class Shards:
+    """Counts the shards of one request's tasks: each becomes a row, and a few bytes can ask for thousands."""
+
+    def __init__(self) -> None:
+        self._left = MAX_SHARDS
+
+    def take(self, request: TaskRequest, found: Handler) -> None:
+        """Raises TooLarge when the items before it left too few; after that no other may fan out either."""
+        if request.shards is None and found.shards is None:
+            return
+        count = _count(request, found) if self._left else 1
+        if count > self._left:
+            self._left = 0
+            raise TooLarge(
+                f"The tasks of one request fan out into at most {MAX_SHARDS} shards in all",
+                limit=MAX_SHARDS,
+            )
+        self._left -= count
+
+
+def _count(request: TaskRequest, found: Handler) -> int:
+    if request.shards is not None:
+        return len(request.shards)
+    try:
+        return len(found.shards(found.parse(request.payload))) if found.shards else 0
+    except TaskCenterError:
+        return 0  # the submit refuses it, with its reason

@@ -1,0 +1,105 @@
+"""The console and the API in 简体中文: by the browser's wish, by the switch, and never in the wire words."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from jobs.operations import tasks
+from tests.integration.admin_support import client_of, confirm_post
+from tests.support import api
+
+CHINESE = {"Accept-Language": "zh-hans"}
+pytestmark = pytest.mark.usefixtures("transactional_db", "redis")
+
+
+def _text(client: Client, url: str, **headers: str) -> str:
+    response = client.get(url, headers=headers)
+    assert response.status_code == 200
+    return str(response.content.decode())
+
+
+def _task() -> str:
+    return str(tasks.submit("debug:noop").task_id)
+
+
+@pytest.mark.req("V-13")
+def test_the_login_page_follows_the_browsers_language() -> None:
+    assert "<title>登录 | 任务中心</title>" in _text(Client(), reverse("admin:login"), **CHINESE)
+    assert "Log in | Task Center" in _text(Client(), reverse("admin:login"))
+
+
+@pytest.mark.req("V-13")
+def test_a_task_page_is_chinese_but_for_the_wire_words() -> None:
+    task_id = _task()
+    url = reverse("admin:jobs_task_change", args=[task_id])
+    shown = _text(client_of("operator"), url, **CHINESE)
+    for text in (
+        "为什么没有执行？",
+        "最大重试次数",
+        "任务数据",
+        "没有存活的 Worker 服务队列 default。",
+    ):
+        assert text in shown
+    assert 'title="pending">待处理</span>' in shown
+    assert "Why isn" not in shown
+
+
+@pytest.mark.req("V-13")
+def test_a_confirmation_names_states_in_the_readers_language() -> None:
+    client = client_of("operator")
+    url = reverse("admin:jobs_task_act", args=[_task(), "archive"])
+    assert "状态：待处理 → 已归档。业务状态：未开始 → 未开始。" in _text(client, url, **CHINESE)
+    assert "State: pending → archived." in _text(client, url)
+    confirm_post(client, url, reason="look at it")
+
+
+@pytest.mark.req("V-13")
+@pytest.mark.parametrize(
+    "name",
+    ["index", *(f"jobs_{model}_changelist" for model in (
+        "queue", "task", "worker", "schedule", "platform", "breaker", "account", "creditentry",
+        "auditentry", "apikey", "plan"
+    )), "jobs_queue_redis"],
+)  # fmt: skip
+def test_every_page_has_the_switch_and_opens_in_both_languages(name: str) -> None:
+    client = client_of("admin")
+    for language, title in (("en", "Task Center"), ("zh-hans", "任务中心")):
+        shown = _text(client, reverse(f"admin:{name}"), **{"Accept-Language": language})
+        assert f"{title}</a></div>" in shown
+        assert 'class="tc-language"' in shown
+
+
+@pytest.mark.req("V-13")
+def test_the_switch_is_remembered_over_the_browsers_wish_and_returns_to_its_page() -> None:
+    client = client_of("viewer")
+    here = reverse("admin:jobs_queue_changelist")
+    chosen = client.post(reverse("set_language"), {"language": "zh-hans", "next": here})
+    assert (chosen.status_code, chosen["Location"]) == (302, here)
+    assert "紧急停止" not in _text(client, here)  # a viewer has no such button
+    assert "<h1>队列</h1>" in _text(client, here, **{"Accept-Language": "en"})
+
+
+@pytest.mark.req("V-13")
+def test_the_switch_needs_its_csrf_token_and_leads_nowhere_else() -> None:
+    strict = Client(enforce_csrf_checks=True)
+    assert strict.post(reverse("set_language"), {"language": "en"}).status_code == 403
+    sent = {"language": "en", "next": "https://elsewhere.example/"}
+    assert Client().post(reverse("set_language"), sent)["Location"] == "/"
+
+
+@pytest.mark.req("V-13", "A-01")
+def test_the_api_says_its_errors_in_chinese_and_its_codes_as_ever() -> None:
+    caller = api.client("admin")
+    wrong: Any = caller.get("/tasks/task_00000000000000000000000000", Accept_Language="zh-hans")
+    assert wrong.status_code == 404
+    assert wrong.json()["message"] == "任务不存在。"
+    assert wrong.json()["error"]["code"] == "task_not_found"
+    said: Any = caller.post(
+        "/tasks", {"type": "debug:noop", "queue": "dead_letter"}, Accept_Language="zh-CN"
+    )
+    assert said.json()["message"] == "不能向 dead_letter 提交任务"
+    part: Any = caller.post("/tasks", {"type": "nope"}, Accept_Language="zh-hans")
+    assert part.json()["message"].startswith("此任务类型没有注册 Handler。 ")
+    assert caller.get("/nowhere").json()["message"] == "There is no such endpoint"

@@ -159,9 +159,7 @@ def _end_on_platforms(ended: Sequence[Ended], outcomes: Sequence[Outcome]) -> No
     platform_facts.cancel_upstream(
         row.id
         for row in ended
-        if row.status == Status.CANCELLED
-        or row.id in running
-        or row.stop_upstream
+        if row.status == Status.CANCELLED or row.id in running or row.stop_upstream
     )
 
 

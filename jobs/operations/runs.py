@@ -19,7 +19,7 @@ log = structlog.get_logger("runs")
 
 _TRIES = 5
 _ADMIN_SHUTDOWN = {"57P01", "57P02", "57P03"}
-_RETRYABLE = {"40P01", "40001", "55P03", "57014"}
+_RETRYABLE = {"40P01", "40001", "55P03"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,9 +162,7 @@ def nudge(lists: Sequence[str]) -> int:
 @_guarded
 def wait(worker_id: int, timeout_s: float) -> bool:
     """Sleep until somebody pushes work for this worker; False after `timeout_s`. Uses its own connection."""
-    return (
-        client("wait", BLOCKING_S).blpop([keys.wake(worker_id)], timeout=timeout_s) is not None
-    )
+    return client("wait", BLOCKING_S).blpop([keys.wake(worker_id)], timeout=timeout_s) is not None
 
 
 @_guarded

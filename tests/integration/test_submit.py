@@ -227,7 +227,7 @@ def test_a_charge_is_part_of_the_submit_and_a_short_balance_refuses_it() -> None
     assert credits.mismatches() == []
 
 
-@pytest.mark.req("C-01")
+@pytest.mark.req("C-01", "F14")
 def test_fifty_submits_against_a_balance_for_ten_accept_ten() -> None:
     credits.grant(user_id=9, amount=100, reason="test", actor="test")
     results: list[Any] = []

@@ -10,7 +10,7 @@ from jobs.domain.errors import IllegalTransition, TaskNotFound
 from jobs.domain.states import State
 from jobs.handlers.registry import handler
 from jobs.models import Event
-from jobs.operations.requests import check_json
+from jobs.operations.checks import check_json
 from jobs.store import postgres
 
 

@@ -11,7 +11,8 @@ from django.db import DataError, IntegrityError, transaction
 from jobs.domain.errors import Conflict, Invalid, NotFound, TaskCenterError
 from jobs.lifecycle import cron as clock
 from jobs.models import Schedule, ScheduleTick
-from jobs.operations.requests import TaskRequest, prepare
+from jobs.operations.preparing import prepare
+from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import Submitted, submit_request
 from jobs.store import postgres
 

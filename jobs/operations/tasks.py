@@ -15,7 +15,8 @@ from jobs.domain.errors import InsufficientCredits, Invalid, TaskCenterError
 from jobs.domain.states import State
 from jobs.operations import inserts, tenants, tickets
 from jobs.operations.locks import Refused, Stored
-from jobs.operations.requests import Prepared, TaskRequest, prepare
+from jobs.operations.preparing import prepare
+from jobs.operations.requests import Prepared, TaskRequest
 from jobs.store import catalog
 
 log = structlog.get_logger("asynq")

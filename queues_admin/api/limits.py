@@ -2,7 +2,8 @@
 
 from jobs.domain.errors import TaskCenterError, TooLarge, UnknownType
 from jobs.handlers.registry import Handler, public_handler
-from jobs.operations.requests import MAX_SHARDS, TaskRequest
+from jobs.operations.checks import MAX_SHARDS
+from jobs.operations.requests import TaskRequest
 from queues_admin.api.endpoint import Call
 
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from jobs.domain.errors import Invalid, Malformed, TaskCenterError, TooLarge
-from jobs.operations.requests import check_text
+from jobs.operations.checks import check_text
 
 KIB, MIB = 1024, 1024 * 1024
 

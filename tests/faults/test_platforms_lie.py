@@ -78,23 +78,26 @@ def test_where_a_platform_cannot_be_asked_the_task_waits_as_unknown_and_is_refun
     processes: Processes, books: Books, replicate: tuple[StubServer, ReplicateStub]
 ) -> None:
     server, app = replicate
-    register("replicate", server.base_url, profile="short", time_limit=sized(20, 60))
+    register("replicate", server.base_url, profile="short", time_limit=sized(20, 90))
     payloads: list[dict[str, object]] = [
         {"version": "v1", "input": {"n": n, "seconds": 0.1}} for n in range(sized(4, 100))
     ]
     _die_after_accept(processes, "replicate", payloads)
     asked = "SELECT task_id::text FROM platform_task WHERE submit_started_at IS NOT NULL"
-    doubtful = {row[0] for row in books.ask(f"{asked} AND external_id IS NULL")}
+    asked = f"{asked} AND external_id IS NULL"
+    doubtful = {row[0] for row in books.ask(asked)}
     assert doubtful
     _worker(processes, "scheduled")
     unknown = "SELECT count(*) FROM task WHERE status = 6"
-    eventually(lambda: books.ask(unknown)[0][0] == len(doubtful), 30)
-    eventually(lambda: books.unfinished() == 0, sized(30, 90), every_s=0.25)
+    eventually(lambda: books.ask(unknown)[0][0] >= len(doubtful), sized(30, 90))
+    eventually(lambda: books.unfinished() == 0, sized(30, 120), every_s=0.25)
     created = [str(p.input["n"]) for p in app.predictions.values()]
     assert books.check(created=created) == []
     ends = dict(books.ask("SELECT id::text, status FROM task"))
-    assert {id_ for id_, status in ends.items() if status == FAILURE} == doubtful
-    assert {status for id_, status in ends.items() if id_ not in doubtful} <= {SUCCESS}
+    failures = {id_ for id_, status in ends.items() if status == FAILURE}
+    assert doubtful <= failures  # a crowded stub may drop more of them
+    assert failures == {row[0] for row in books.ask(asked)}
+    assert {status for id_, status in ends.items() if id_ not in failures} <= {SUCCESS}
 
 
 @pytest.mark.req("F07", "R-05", "S24")

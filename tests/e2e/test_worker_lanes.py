@@ -158,9 +158,9 @@ def test_a_task_that_kills_its_child_is_tried_again_and_convicted_at_the_third_c
     from jobs.store import postgres
 
     process = worker(processes)
-    task = submit("debug:crash", {"times": times}).id
+    task = submit("debug:crash", {"times": times}, process_in=3600).id  # out of the worker's reach
     postgres.query(
-        "UPDATE task SET lane = 2, crashes = 1, ticket = 0 WHERE id = %s AND state = 1 RETURNING 1",
+        "UPDATE task SET lane = 2, crashes = 1, run_at = clock_timestamp() WHERE id = %s RETURNING 1",
         [task],
     )
     reaches(task, COMPLETED if times == 1 else ARCHIVED, 25)

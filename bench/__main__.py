@@ -15,27 +15,28 @@ from taskcenter.devstack.testing import servers
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="one short run of each")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each figure")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with servers() as running:
         env = stack.configure(running.database_url, running.redis_url)
-        measured = list(measure(env, running.redis_url, quick=options.quick))
+        measured = list(measure(env, running.redis_url, quick=options.quick, runs=options.runs))
     show(measured)
     if options.json:
         options.json.write_text(json.dumps(figures.as_json(measured), indent=2) + "\n")
 
 
-def measure(env: dict[str, str], redis_url: str, *, quick: bool) -> Iterator[Figure]:
+def measure(env: dict[str, str], redis_url: str, *, quick: bool, runs: int) -> Iterator[Figure]:
     """All figures, peers beside ours in the same run."""
-    runs, tasks = (1, 5_000) if quick else (5, 20_000)
+    runs, tasks = (1, 5_000) if quick else (runs, 20_000)
     for concurrency in (10, 100):
         yield figures.throughput(env, tasks=tasks, runs=runs, concurrency=concurrency)
     yield figures.rq_peer(redis_url, "rq.SimpleWorker", tasks=tasks // 10, runs=runs)
     yield figures.rq_peer(redis_url, "rq.Worker", tasks=tasks // 50, runs=runs)
     yield from figures.submit_rates(runs=runs)
     yield from figures.pick_up(env, tasks=100 if quick else 1_000)
-    yield figures.recovery(env, tries=1 if quick else 10)
+    yield figures.recovery(env, tries=1 if quick else 2 * runs)
 
 
 def show(measured: list[Figure]) -> None:

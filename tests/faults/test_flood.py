@@ -64,7 +64,7 @@ def test_a_flood_is_refused_with_a_time_to_come_back_and_harms_no_other_queue(
 
     def flood(caller: Caller) -> None:
         while not done.is_set():
-            caller.post("low", 0.05, "flood")
+            caller.post("low", 0.2, "flood")  # more than eight slots can take
 
     floods = [Caller(url, key) for _ in range(4)]
     threads = [threading.Thread(target=flood, args=(caller,)) for caller in floods]
@@ -74,7 +74,13 @@ def test_a_flood_is_refused_with_a_time_to_come_back_and_harms_no_other_queue(
     during = Caller(url, key)
     for _ in range(20):
         during.post("high", 0.01, "during")
-    eventually(lambda: sum(c.codes.total() for c in floods) >= 10 * capacity, 60)
+    eventually(
+        lambda: (
+            sum(c.codes.total() for c in floods) >= 10 * capacity
+            and sum(c.codes[429] for c in floods) > 0
+        ),
+        60,
+    )
     done.set()
     for thread in threads:
         thread.join(30)

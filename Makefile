@@ -26,7 +26,9 @@ run: venv ## Start everything here: databases, web, worker, scheduler, demo work
 
 test: lint ## All checks and all tests
 	@echo "== tests"
-	@$(BIN)/python -m pytest -n 2 tests
+	@$(BIN)/python -m pytest -n 2 tests || { [ "$$CI" = true ] && \
+		echo "== once more, one after the other: what failed beside other tests" && \
+		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none tests; }
 
 check: lint ## Quick: linters, types, imports, unit and house tests
 	@echo "== unit and house tests"

@@ -1,7 +1,10 @@
 """How prepared requests become rows: keys, locks, tasks, charges - in this order, in one transaction."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 from jobs.domain.errors import InsufficientCredits, TaskIdInUse
 from jobs.domain.states import State
@@ -17,6 +20,37 @@ from jobs.operations.locks import (
 )
 from jobs.operations.requests import Prepared
 from jobs.store import postgres
+
+
+class _Row(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A row as `task_insert` reads it; what is left out is its column's default there."""
+
+    id: UUID
+    queue_id: int
+    tenant_id: int
+    retention_s: int
+    max_retries: int
+    type: str
+    payload: msgspec.Raw
+    options: msgspec.Raw
+    lane: int = 0
+    delay_s: float = 0.0
+    at: datetime | None = None
+    deadline: datetime | None = None
+    timeout_ms: int | None = None
+    flags: int = 0
+    credits: int = 0
+    account_id: int | None = None
+    parent_id: UUID | None = None
+    waits: bool = False
+    front: bool = False
+    ticket: int = 0
+    user_id: int | None = None
+    business_id: str | None = None
+    trace_id: str | None = None
+    custom_id: str | None = None
+    platform: str | None = None
+    tags: list[str] = []
 
 
 def store(chunk: Sequence[Prepared]) -> Batch:
@@ -78,37 +112,9 @@ def _insert(items: Sequence[Prepared]) -> dict[UUID, Stored]:
     if not items:
         return {}
     stamps = {name: tickets.stamp(name) for name in {item.queue.name for item in items}}
-    requests = [item.request for item in items]
     rows = postgres.fetch(
         "task_insert",
-        {
-            "ids": [i.id for i in items],
-            "queue_ids": [i.queue.id for i in items],
-            "tenant_ids": [i.tenant_id for i in items],
-            "lanes": [int(i.lane) for i in items],
-            "delays_s": [float(max(r.process_in or 0.0, 0.0)) for r in requests],
-            "ats": [r.process_at for r in requests],
-            "deadlines": [r.deadline for r in requests],
-            "timeouts_ms": [i.timeout_ms for i in items],
-            "retentions_s": [i.retention_s for i in items],
-            "flags": [int(i.flags) for i in items],
-            "max_retries": [i.max_retries for i in items],
-            "credits": [i.credits for i in items],
-            "accounts": [i.account_id for i in items],
-            "parents": [i.parent_id for i in items],
-            "waits": [i.waits for i in items],
-            "fronts": [r.front for r in requests],
-            "tickets": [stamps[i.queue.name] for i in items],
-            "types": [i.handler.name for i in items],
-            "users": [r.user_id for r in requests],
-            "businesses": [r.business_id for r in requests],
-            "traces": [r.trace_id for r in requests],
-            "customs": [r.task_id for r in requests],
-            "platforms": [r.platform for r in requests],
-            "tags": [_array(r.tags) for r in requests],
-            "payloads": [i.payload_json for i in items],
-            "options": [i.options_json for i in items],
-        },
+        {"rows": msgspec.json.encode([_row(i, stamps[i.queue.name]) for i in items]).decode()},
     )
     found = {UUID(row[0]): row for row in rows}
     return {
@@ -129,10 +135,36 @@ def _insert(items: Sequence[Prepared]) -> dict[UUID, Stored]:
     }
 
 
-def _array(texts: Sequence[str]) -> str:
-    """A PostgreSQL array literal: arrays of arrays must be rectangular, texts need not."""
-    quoted = ('"' + t.replace("\\", "\\\\").replace('"', '\\"') + '"' for t in texts)
-    return "{" + ",".join(quoted) + "}"
+def _row(item: Prepared, ticket: int) -> "_Row":
+    request = item.request
+    return _Row(
+        id=item.id,
+        queue_id=item.queue.id,
+        tenant_id=item.tenant_id,
+        lane=int(item.lane),
+        delay_s=max(request.process_in or 0.0, 0.0),
+        at=request.process_at,
+        deadline=request.deadline,
+        timeout_ms=item.timeout_ms,
+        retention_s=item.retention_s,
+        flags=int(item.flags),
+        max_retries=item.max_retries,
+        credits=item.credits,
+        account_id=item.account_id,
+        parent_id=item.parent_id,
+        waits=item.waits,
+        front=request.front,
+        ticket=ticket,
+        type=item.handler.name,
+        user_id=request.user_id,
+        business_id=request.business_id,
+        trace_id=request.trace_id,
+        custom_id=request.task_id,
+        platform=request.platform,
+        tags=request.tags,
+        payload=msgspec.Raw(item.payload_json.encode()),
+        options=msgspec.Raw(item.options_json.encode()),
+    )
 
 
 def _add_platform_rows(items: Sequence[Prepared]) -> None:

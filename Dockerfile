@@ -12,6 +12,7 @@ RUN python -m venv /opt/venv \
 FROM python:3.13-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH \
     WEB_WORKERS=2 \
+    WEB_THREADS=16 \
     PYTHONUNBUFFERED=1 \
     DJANGO_SETTINGS_MODULE=taskcenter.settings \
     TASKCENTER_DATA_DIR=/data \
@@ -34,4 +35,4 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:%s/healthz' % os.environ['PORT'], timeout=2)"]
-CMD ["sh", "-c", "exec granian --interface wsgi --no-ws --host 0.0.0.0 --port \"$PORT\" --workers \"$WEB_WORKERS\" --blocking-threads 32 --blocking-threads-idle-timeout 600 taskcenter.wsgi:application"]
+CMD ["sh", "-c", "exec granian --interface wsgi --no-ws --host 0.0.0.0 --port \"$PORT\" --workers \"$WEB_WORKERS\" --blocking-threads \"$WEB_THREADS\" --blocking-threads-idle-timeout 600 taskcenter.wsgi:application"]

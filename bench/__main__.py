@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import figures, stack
+from bench import figures, stack, web
 from bench.figures import Figure
 from taskcenter.devstack.testing import servers
 
@@ -35,6 +35,7 @@ def measure(env: dict[str, str], redis_url: str, *, quick: bool, runs: int) -> I
     yield figures.rq_peer(redis_url, "rq.SimpleWorker", tasks=tasks // 10, runs=runs)
     yield figures.rq_peer(redis_url, "rq.Worker", tasks=tasks // 50, runs=runs)
     yield from figures.submit_rates(runs=runs)
+    yield from web.submit_over_http(env, runs=runs, seconds=3 if quick else 10)
     yield from figures.pick_up(env, tasks=100 if quick else 1_000)
     yield figures.recovery(env, tries=1 if quick else 2 * runs)
 

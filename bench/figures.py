@@ -30,7 +30,7 @@ class Figure:
 def throughput(env: dict[str, str], *, tasks: int, runs: int, concurrency: int) -> Figure:
     """F-02a: no-op tasks over three queues, from the first start to the last settled row."""
     rates = [_drain(env, tasks, concurrency) for _ in range(runs)]
-    return _figure(
+    return figure(
         "F-02a",
         f"durable no-op tasks, 1 worker, concurrency {concurrency}",
         rates,
@@ -80,8 +80,8 @@ def submit_rates(*, runs: int) -> list[Figure]:
             submit_many(requests)
         bulk.append(5000 / (time.perf_counter() - started_s))
     return [
-        _figure("F-01c", "submit(), one at a time", single, "tasks/s", "≥ 1,500"),
-        _figure("F-01c", "submit_many(), 500 at a time", bulk, "tasks/s", "≥ 10,000"),
+        figure("F-01c", "submit(), one at a time", single, "tasks/s", "≥ 1,500"),
+        figure("F-01c", "submit_many(), 500 at a time", bulk, "tasks/s", "≥ 10,000"),
     ]
 
 
@@ -90,7 +90,7 @@ def rq_peer(redis_url: str, worker_class: str, *, tasks: int, runs: int) -> Figu
     rates = []
     for _ in range(runs):
         rates.append(_rq_drain(redis_url, worker_class, tasks))
-    return _figure("F-02a", f"peer: rq {worker_class}", rates, "tasks/s", "")
+    return figure("F-02a", f"peer: rq {worker_class}", rates, "tasks/s", "")
 
 
 def _rq_drain(redis_url: str, worker_class: str, tasks: int) -> float:
@@ -150,8 +150,8 @@ def pick_up(env: dict[str, str], *, tasks: int) -> list[Figure]:
         )
     )
     return [
-        _figure("F-04", "pick-up by an idle worker, p50", [statistics.median(waits)], "ms", "< 4"),
-        _figure(
+        figure("F-04", "pick-up by an idle worker, p50", [statistics.median(waits)], "ms", "< 4"),
+        figure(
             "F-04", "pick-up by an idle worker, p99", [waits[int(len(waits) * 0.99)]], "ms", "< 10"
         ),
     ]
@@ -178,10 +178,10 @@ def recovery(env: dict[str, str], *, tries: int) -> Figure:
                 killed_s = time.perf_counter()
                 stack.until(lambda: bool(stack.sql("SELECT 1 FROM task WHERE runs >= 2")), 60)
                 times.append(time.perf_counter() - killed_s)
-    return _figure("F-05", "recovery after kill -9", times, "s", "max < 15")
+    return figure("F-05", "recovery after kill -9", times, "s", "max < 15")
 
 
-def _figure(id_: str, what: str, values: list[float], unit: str, goal: str) -> Figure:
+def figure(id_: str, what: str, values: list[float], unit: str, goal: str) -> Figure:
     return Figure(
         id=id_,
         what=what,

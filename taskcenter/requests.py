@@ -1,7 +1,7 @@
 """Every request gets an id and a trace id, in its log lines and in its answer."""
 
+import os
 import re
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -33,10 +33,11 @@ class RequestContextMiddleware:
 
 
 def _identify(request: Any) -> tuple[str, str]:
-    given = request.headers.get("X-Request-ID", "")
-    request.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    parent = request.headers.get("traceparent", "").strip()
+    meta, fresh = request.META, os.urandom(40).hex()
+    given = meta.get("HTTP_X_REQUEST_ID", "")
+    request.request_id = given if _REQUEST_ID.fullmatch(given) else fresh[:32]
+    parent = meta.get("HTTP_TRACEPARENT", "").strip()
     found = _TRACEPARENT.fullmatch(parent)
-    request.trace_id = found[1] if found else uuid.uuid4().hex
-    request.traceparent = parent if found else f"00-{request.trace_id}-{uuid.uuid4().hex[:16]}-01"
+    request.trace_id = found[1] if found else fresh[32:64]
+    request.traceparent = parent if found else f"00-{request.trace_id}-{fresh[64:]}-01"
     return request.request_id, request.trace_id

@@ -1,6 +1,5 @@
 """Long-polls: one thread asks for all that wait, so that a hundred callers cost one small query (engine rule 25)."""
 
-import os
 import threading
 import time
 from uuid import UUID
@@ -43,7 +42,7 @@ def until_ended(task_id: UUID, timeout_s: float, *, caller: str) -> bool:
 
 def most_waits() -> int:
     """Half of the threads that serve requests in this process."""
-    return max(1, int(settings.TASKCENTER.get("WEB_THREADS") or 2 * (os.cpu_count() or 1) + 4) // 2)
+    return int(settings.TASKCENTER["WEB_THREADS"]) // 2
 
 
 def _enter(task_id: UUID, caller: str) -> _Waiter | None:

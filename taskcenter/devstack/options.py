@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """From the environment: PORT, TASKCENTER_DATA_DIR, DATABASE_URL, REDIS_URL, WORKERS, DEMO."""
+    """From the environment: PORT, TASKCENTER_DATA_DIR, DATABASE_URL, REDIS_URL, WORKERS, WEB_*, DEMO."""
 
     port: int
     data: Path
@@ -27,6 +27,7 @@ class Options:
     redis_url: str
     workers: int
     web_workers: int
+    web_threads: int
     demo: bool
     stop_grace_s: float
 
@@ -48,6 +49,7 @@ def read() -> Options:
         redis_url=env.url("REDIS_URL", "", ("redis", "rediss", "unix")),
         workers=env.integer("WORKERS", 1, minimum=0, maximum=64),
         web_workers=env.integer("WEB_WORKERS", 1, minimum=1, maximum=64),
+        web_threads=env.integer("WEB_THREADS", 16, minimum=2, maximum=256),
         demo=env.flag("DEMO", True),
         stop_grace_s=env.number("TASKCENTER_STOP_GRACE_S", 30.0, minimum=0, maximum=86_400),
     )

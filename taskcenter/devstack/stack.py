@@ -89,7 +89,8 @@ class Stack:
         argv = [
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--no-ws"),
             *("--host", "127.0.0.1", "--port", str(self.options.port)),
-            *("--workers", str(self.options.web_workers), "--blocking-threads", "32"),
+            *("--workers", str(self.options.web_workers)),
+            *("--blocking-threads", str(self.options.web_threads)),
             *("--blocking-threads-idle-timeout", "600", "taskcenter.wsgi:application"),
         ]
         self.supervisor.start(Child(self._spec("web", argv)), _WEB, self._web_answers)

@@ -19,6 +19,8 @@ class Event(StrEnum):
     SUBMIT_WAITING = "submit_waiting"
     DUE = "due"
     RELEASE = "release"
+    LINE_UP = "line_up"
+    ADMIT = "admit"
     CLAIM_FUNCTION = "claim_function"
     CLAIM_POLL = "claim_poll"
     POLL = "poll"
@@ -33,6 +35,7 @@ class Event(StrEnum):
     ARCHIVE = "archive"
     RUN = "run"
     REDRIVE = "redrive"
+    REDRIVE_WAITING = "redrive_waiting"
     DELETE = "delete"
 
 
@@ -103,10 +106,17 @@ TABLE: tuple[Transition, ...] = (
         _S.AGGREGATING,
         status=Status.NOT_START,
         credits=Credits.CHARGE,
-        label="submit into a group, chain or as a parent",
+        label="submit into a group or chain, as a parent or under a limit",
     ),
     _row(Event.DUE, (_S.SCHEDULED, _S.RETRY), _S.PENDING, label="its time has come"),
     _row(Event.RELEASE, (_S.AGGREGATING,), _S.PENDING, label="what it waited for is done"),
+    _row(
+        Event.LINE_UP,
+        (_S.SCHEDULED, _S.RETRY),
+        _S.AGGREGATING,
+        label="due or run: it joins its group, or the line of its limit",
+    ),
+    _row(Event.ADMIT, (_S.AGGREGATING,), _S.PENDING, label="its limit has a place for it"),
     _row(
         Event.CLAIM_FUNCTION,
         (_S.PENDING,),
@@ -169,6 +179,14 @@ TABLE: tuple[Transition, ...] = (
         credits=Credits.RECHARGE,
         operator=True,
         label="redrive",
+    ),
+    _row(
+        Event.REDRIVE_WAITING,
+        (_S.ARCHIVED,),
+        _S.AGGREGATING,
+        status=Status.NOT_START,
+        credits=Credits.RECHARGE,
+        label="redrive of a task under a limit",
     ),
     _row(
         Event.DELETE,

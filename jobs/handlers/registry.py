@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from jobs.domain.errors import Invalid, Misconfigured, UnknownType
+from jobs.domain.limits import Limit, check_key, limit_of
 from jobs.domain.states import Lane
 from jobs.handlers.failure import Hook
 from jobs.lifecycle.policy import RetryPolicy
@@ -38,6 +39,7 @@ class Handler:
 
     `lane_from` lets a payload choose its lane; the function must then suit each lane that it may name.
     `on_failure` is called after each failed run is settled, `on_exhausted` when the task went to the dead letters.
+    `limit_key` may be made of the payload; without it a `limit` counts all tasks of the type.
     `internal`: only the engine itself submits it. `scope`: what an API key needs for it besides `submit`.
     """
 
@@ -59,6 +61,14 @@ class Handler:
     on_exhausted: Hook | None = None
     internal: bool = False
     scope: str = "submit"
+    limit_key: str | Callable[[Any], str | None] | None = None
+    limit: int | Limit | None = None
+
+    def limit_key_of(self, parsed: Any) -> str | None:
+        """The key of the limit for one parsed payload; None: no limit."""
+        if callable(self.limit_key):
+            return self.limit_key(parsed)
+        return self.limit_key
 
     def lane_of(self, parsed: Any) -> Lane:
         """The lane for one parsed payload."""
@@ -104,6 +114,8 @@ def task(
     on_exhausted: Hook | None = None,
     internal: bool = False,
     scope: str = "submit",
+    limit_key: str | Callable[[Any], str | None] | None = None,
+    limit: int | Limit | None = None,
 ) -> Callable[[_F], _F]:
     """Register a function as the handler of task type `name`.
 
@@ -112,7 +124,13 @@ def task(
     `isolated=True` in a child process that can be killed. Raises Misconfigured for a name taken twice.
     `on_failure` and `on_exhausted` are called as `hook(payload, failure, error)`, see `jobs.handlers.failure`.
     `internal=True` hides it from callers of the API and the command line; `scope` is what a key needs for it.
+    `limit=3` runs at most three at once over all workers: of the type, or of each `limit_key`.
     """
+    if limit is not None:
+        limit_of(limit)
+        limit_key = name if limit_key is None else limit_key
+    if isinstance(limit_key, str):
+        check_key(limit_key)
 
     def register(function: _F) -> _F:
         if scope not in _SCOPES:
@@ -139,6 +157,8 @@ def task(
             on_exhausted=on_exhausted,
             internal=internal,
             scope=scope,
+            limit_key=limit_key,
+            limit=limit,
         )
         return function
 

@@ -11,7 +11,8 @@ class WhyFacts:
     """What is known of a task and its surroundings; None = does not apply or is not known.
 
     `ahead`: pending tasks before it; `starts_per_s`: how fast its queue starts tasks. `breaker` is
-    the name of one that is not CLOSED, `limit_key` of a limit that is reached.
+    the name of one that is not CLOSED, `limit_key` of a limit in whose line it stands: `limit_running`
+    of `limit_most` places are taken, `limit_rate` may start.
     """
 
     state: State
@@ -33,6 +34,9 @@ class WhyFacts:
     platform_disabled: str | None = None
     parked: bool = False
     limit_key: str | None = None
+    limit_running: int | None = None
+    limit_most: int | None = None
+    limit_rate: str | None = None
     waits_for: int | None = None
     redis_connected: bool = True
     ahead: int | None = None
@@ -99,14 +103,25 @@ def _surroundings(facts: WhyFacts) -> Iterator[Reason]:
         yield _reason("no_worker", _("No living worker serves queue %(queue)s."), queue=facts.queue)
     if not facts.handler_known:
         yield _reason("no_handler", _("No worker knows the type %(type)s."), type=facts.type)
-    if facts.state is State.AGGREGATING:
+    if facts.limit_key is not None:
+        yield _limit(facts, facts.limit_key)
+    elif facts.state is State.AGGREGATING:
         if facts.waits_for is None:
             yield _reason("waiting", _("It waits for its group, its shards or earlier tasks."))
         else:
             message = _("It waits for %(count)s other tasks.")
             yield _reason("waiting", message, count=facts.waits_for)
-    if facts.limit_key is not None:
-        yield _reason("limit", _("The limit of %(key)s is reached."), key=facts.limit_key)
+
+
+def _limit(facts: WhyFacts, key: str) -> Reason:
+    running, most = facts.limit_running or 0, facts.limit_most
+    if most is not None and running >= most:
+        message = _("It waits for a free place of %(key)s: %(running)s of %(most)s are taken.")
+        return _reason("limit", message, key=key, running=running, most=most)
+    if facts.limit_rate is not None:
+        message = _("It waits for its turn of %(key)s: at most %(rate)s start.")
+        return _reason("limit", message, key=key, rate=facts.limit_rate)
+    return _reason("limit", _("The limit of %(key)s is reached."), key=key)
 
 
 def _platform(facts: WhyFacts) -> Iterator[Reason]:

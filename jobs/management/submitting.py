@@ -35,6 +35,7 @@ _SUBMIT = {
     "platform": "for platform:run",
     "credits": "to charge",
     "callback_url": "called when the task has ended",
+    "limit_key": "runs under this key's limit",
 }
 
 
@@ -45,6 +46,7 @@ def declare(verb: ArgumentParser) -> None:
     for name, text in _SUBMIT.items():
         short = [f"--{name.removesuffix('_id')}"] if name in ("user_id", "business_id") else []
         verb.add_argument(f"--{name.replace('_', '-')}", *short, dest=name, help=text)
+    verb.add_argument("--limit", help="at most so many of the key at once (3), or starts (100/m)")
     verb.add_argument("--front", action="store_true", help="to the head of its queue")
     verb.add_argument("--tag", dest="tags", action="append", default=[])
     verb.add_argument("--header", dest="headers", action="append", default=[], metavar="K=V")
@@ -59,6 +61,9 @@ def submit(command: Cli, options: Options) -> None:
     priority = options["priority"]
     if priority is not None and priority.isdecimal():
         given["priority"] = int(priority)
+    limit = options["limit"]
+    if limit is not None:
+        given["limit"] = int(limit) if limit.isdecimal() else {"rate": limit}
     payload = _payload(options["payload"])
     request = msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload)
     public_handler(request.type)

@@ -15,6 +15,7 @@ from jobs.models.engine import (
 )
 from jobs.models.history import QueueDay
 from jobs.models.ledger import BillingOutbox, BillingSwitch, LedgerCheckpoint, LedgerMismatch
+from jobs.models.limits import TaskLimit
 from jobs.models.migration import MigratedRow, MigrationRun
 from jobs.models.plans import Plan, PlanItem
 from jobs.models.platforms import (
@@ -62,6 +63,7 @@ __all__ = [
     "Task",
     "TaskAfter",
     "TaskInfo",
+    "TaskLimit",
     "TaskRun",
     "TaskWait",
     "Tenant",

@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext_lazy as _
 
 from jobs.domain.states import Lane, State, Status
@@ -24,6 +25,11 @@ class Flag(IntFlag):
     GROUPED = 16
     COLLECTED = 32
     PARENT = 64
+    LIMITED = 128
+
+
+def _has(flag: Flag) -> Q:
+    return Q(GreaterThan(F("flags").bitand(int(flag)), 0))
 
 
 def _legal() -> Q:
@@ -66,6 +72,7 @@ class Task(models.Model):
     lane = models.SmallIntegerField(choices=[(x.value, x.wire) for x in Lane], default=0)
     cancel = models.SmallIntegerField(default=0)
     progress = models.SmallIntegerField(default=0)
+    limit_id = models.BigIntegerField(null=True)
 
     class Meta:
         db_table = "task"
@@ -86,7 +93,20 @@ class Task(models.Model):
                 condition=Q(parent_id__isnull=False),
             ),
             models.Index(
-                fields=["parent_id", "id"], name="task_grouped", condition=Q(state=7, flags__gte=16)
+                fields=["parent_id", "id"],
+                name="task_grouped",
+                condition=Q(state=7) & _has(Flag.GROUPED),
+            ),
+            models.Index(
+                fields=["limit_id", "ord"],
+                name="task_in_line",
+                condition=Q(state=7) & _has(Flag.LIMITED),
+            ),
+            models.Index(
+                fields=["limit_id"],
+                name="task_places",
+                condition=Q(limit_id__isnull=False)
+                & (Q(state__in=[1, 2]) | (Q(state__in=[3, 4], runs__gt=0) & _has(Flag.PLATFORM))),
             ),
             models.Index(fields=["queue_id", "id"], name="task_archived", condition=Q(state=5)),
             models.Index(

@@ -7,13 +7,13 @@ import structlog
 from django.db import transaction
 
 from jobs.domain import ids
-from jobs.domain.errors import DuplicateTask, TaskNotFound
+from jobs.domain.errors import TaskNotFound
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
 from jobs.domain.transitions import Event, check, legal
 from jobs.models import Event as EventRow
 from jobs.models.tasks import Flag
-from jobs.operations import credits, endings, platform_facts, tickets
+from jobs.operations import credits, endings, limits, locks, platform_facts, tickets
 from jobs.operations.endings import Finish
 from jobs.store import catalog, postgres, redis
 
@@ -49,6 +49,7 @@ class _Locked:
     flags: int
     lane: int
     runs: int
+    limit_id: int | None
 
 
 def cancel(
@@ -123,6 +124,7 @@ def archive(task_id: UUID, *, actor: str, tenant_id: int = 1) -> None:
         )
         _move_count(row.queue_id, row.state, State.ARCHIVED)
         endings.free_locks([str(task_id)] if row.flags & Flag.UNIQUE else [])
+        limits.admit_soon([row.limit_id])
 
 
 def delete(task_id: UUID, *, actor: str, tenant_id: int = 1) -> None:
@@ -184,7 +186,8 @@ def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
     )
     if row.status is Status.FAILURE:
         _uncount(row.id)
-    _lock_again(row)
+    if row.flags & Flag.UNIQUE:
+        locks.take_again(row.id)
     _event(row.id, "redrive", actor, runs=row.runs, charged_again=refunded and row.credits > 0)
     if row.status is Status.FAILURE:
         postgres.fetch("platform_reset", {"id": row.id})
@@ -192,19 +195,21 @@ def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
     if slowly:
         queue_id, origin_id = row.queue_id, row.origin_id
     queue = catalog.queues().name(queue_id)
-    stamp = tickets.stamp(queue)
+    state = State.PENDING if row.limit_id is None else State.AGGREGATING
+    stamp = tickets.stamp(queue) if state is State.PENDING else 0
     postgres.query(
-        "UPDATE task SET state = 1, status = 0, queue_id = %s, origin_id = %s, retried = 0, crashes = 0, cancel = 0,"
+        "UPDATE task SET state = %s, status = 0, queue_id = %s, origin_id = %s, retried = 0, crashes = 0, cancel = 0,"
         " cycle = cycle + %s, token = token + 1, ticket = %s, expires_at = NULL, progress = 0,"
         " ord = (extract(epoch FROM clock_timestamp()) * 1e6)::bigint WHERE id = %s RETURNING 1",
-        [queue_id, origin_id, int(refunded), stamp, row.id],
+        [state, queue_id, origin_id, int(refunded), stamp, row.id],
     )
     _count(row.queue_id, State.ARCHIVED, -1)
-    _count(queue_id, State.PENDING, 1)
+    _count(queue_id, state, 1)
     if refunded and row.account_id is not None:
         _charge_again(row, row.account_id)
     if stamp:
         tickets.push_after_commit(tickets.tickets_of([(str(row.id), queue_id, row.lane)]))
+    limits.admit_soon([row.limit_id])
 
 
 def _uncount(task_id: UUID) -> None:
@@ -214,25 +219,6 @@ def _uncount(task_id: UUID) -> None:
         " WHERE t.id = %s AND s.task_id = t.parent_id AND s.failed > 0 RETURNING 1",
         [task_id],
     )
-
-
-def _lock_again(row: _Locked) -> None:
-    """A redriven unique task needs its lock again. Raises DuplicateTask when another task has it."""
-    if not row.flags & Flag.UNIQUE:
-        return
-    rows = postgres.query(
-        "INSERT INTO unique_lock (key, task_id, until)"
-        " SELECT i.options -> 'lock' ->> 0, i.id,"
-        "  clock_timestamp() + (i.options -> 'lock' ->> 1)::float8 * interval '1 second'"
-        " FROM task_info i WHERE i.id = %s AND i.options -> 'lock' IS NOT NULL"
-        " ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id, until = excluded.until"
-        " WHERE unique_lock.until <= clock_timestamp() OR unique_lock.task_id = excluded.task_id RETURNING key",
-        [row.id],
-    )
-    if not rows:
-        raise DuplicateTask(
-            "Another task has taken this task's unique key; it cannot run again now"
-        )
 
 
 def _charge_again(row: _Locked, account_id: int) -> None:
@@ -245,14 +231,18 @@ def _charge_again(row: _Locked, account_id: int) -> None:
 
 
 def _to_head(row: _Locked) -> None:
-    queue = catalog.queues().name(row.queue_id)
-    stamp = tickets.stamp(queue)
+    """Under a limit, and without a place: to the head of its line."""
+    queue, state = catalog.queues().name(row.queue_id), State.PENDING
+    if row.limit_id is not None and not limits.has_place(row.state, row.flags, row.runs):
+        state = State.AGGREGATING
+    stamp = tickets.stamp(queue) if state is State.PENDING else 0
     postgres.query(
-        "UPDATE task SET state = 1, run_at = NULL, ticket = %s, token = token + 1,"
+        "UPDATE task SET state = %s, run_at = NULL, ticket = %s, token = token + 1,"
         " ord = -(extract(epoch FROM clock_timestamp()) * 1e6)::bigint WHERE id = %s RETURNING 1",
-        [stamp, row.id],
+        [state, stamp, row.id],
     )
-    _move_count(row.queue_id, row.state, State.PENDING)
+    _move_count(row.queue_id, row.state, state)
+    limits.admit_soon([row.limit_id])
     if stamp:
         tickets.push_after_commit(
             tickets.tickets_of([(str(row.id), row.queue_id, row.lane)]), front=True
@@ -261,8 +251,8 @@ def _to_head(row: _Locked) -> None:
 
 def _lock(task_id: UUID, tenant_id: int) -> _Locked:
     rows = postgres.query(
-        "SELECT id, state, status, queue_id, origin_id, worker_id, account_id, credits, cycle, flags, lane, runs"
-        " FROM task WHERE id = %s AND tenant_id = %s FOR NO KEY UPDATE",
+        "SELECT id, state, status, queue_id, origin_id, worker_id, account_id, credits, cycle, flags, lane, runs,"
+        " limit_id FROM task WHERE id = %s AND tenant_id = %s FOR NO KEY UPDATE",
         [task_id, tenant_id],
     )
     if not rows:

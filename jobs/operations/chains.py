@@ -7,7 +7,7 @@ from jobs.domain import ids
 from jobs.domain.errors import Conflict, Invalid
 from jobs.domain.states import State, Status
 from jobs.models.tasks import Flag
-from jobs.operations import tickets
+from jobs.operations import limits, tickets
 from jobs.operations.locks import Batch, refuse
 from jobs.operations.requests import Prepared
 from jobs.store import postgres
@@ -75,13 +75,15 @@ def successors(predecessors: Sequence[str], *, limit: int) -> list[str]:
 
 
 def release(waiting: Sequence[str]) -> None:
-    """Waiting tasks become pending; their tickets go out at the commit."""
+    """Waiting tasks become pending, or stand in the line of their limit; their tickets go out at the commit."""
     if not waiting:
         return
     stamp = tickets.stamp("")
     rows = postgres.fetch("task_release", {"ids": list(waiting), "ticket": stamp})
     if stamp:
-        tickets.push_after_commit(tickets.tickets_of([(r[0], r[1], r[2]) for r in rows]))
+        ready = [(r[0], r[1], r[2]) for r in rows if r[3] == State.PENDING]
+        tickets.push_after_commit(tickets.tickets_of(ready))
+    limits.admit_soon(r[4] for r in rows)
 
 
 def _accept(

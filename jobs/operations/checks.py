@@ -75,6 +75,7 @@ def check_options(request: TaskRequest) -> None:
         request.unique_key,
         request.task_id,
         request.idempotency_key,
+        request.limit_key,
     )
     for text in (
         *texts,
@@ -140,6 +141,11 @@ def _check_structure(request: TaskRequest) -> None:
         if request.after or request.shards is not None:
             raise Invalid(
                 "A member of a group neither waits for others nor fans out", field="group"
+            )
+        if request.limit_key is not None or request.limit is not None:
+            raise Invalid(
+                "A member of a group has no limit; the task that its group becomes may have one",
+                field="limit_key",
             )
         if handler(request.type).aggregate is None:
             raise Invalid(

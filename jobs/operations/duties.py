@@ -10,7 +10,7 @@ from django.db import transaction
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
 from jobs.lifecycle.backpressure import Level, Pressure, log_line, step, utilisation
-from jobs.operations import endings, tickets
+from jobs.operations import endings, limits, tickets
 from jobs.operations.endings import Finish
 from jobs.store import catalog, postgres
 
@@ -26,6 +26,7 @@ NAMES = (
     "look",
     "groups",
     "aftermath",
+    "limits",
     "plans",
     "billing",
     "ledger",
@@ -72,6 +73,7 @@ def dispatch(floor: datetime = EPOCH_ZERO) -> tuple[int, datetime | None]:
     if rows and stamp:
         ready = [(r[0], r[1], r[2]) for r in rows if r[4] == State.PENDING]
         tickets.push(tickets.tickets_of(ready))
+    limits.admit_soon(r[5] for r in rows if r[4] != State.PENDING)
     oldest = min((r[3] for r in rows), default=None)
     return len(rows), oldest
 
@@ -141,6 +143,7 @@ def prune() -> int:
     if rows:
         log.info("pruned", tasks=len(rows), dead_letters=dead)
     _prune_idempotency()
+    limits.prune(PRUNE_BATCH)
     postgres.query(
         "DELETE FROM unique_lock WHERE key = ANY(ARRAY(SELECT key FROM unique_lock"
         " WHERE until < (SELECT clock_timestamp()) - interval '1 hour' ORDER BY until LIMIT 500)) RETURNING 1"

@@ -17,12 +17,14 @@ log = structlog.get_logger("queues")
 
 BATCH = 200
 MOST_S = 20.0
-_WAITING = (State.PENDING, State.SCHEDULED, State.RETRY)
+# Lines first: every place that is emptied lets the next of its line go.
+_WAITING = (State.AGGREGATING, State.PENDING, State.SCHEDULED, State.RETRY)
 _IN_ORDER = {
     State.PENDING: "state = 1 ORDER BY ord",
     State.SCHEDULED: "state = 3 ORDER BY id DESC",
     State.RETRY: "state = 4 ORDER BY id DESC",
     State.ARCHIVED: "state = 5 ORDER BY id",
+    State.AGGREGATING: "state IN (3, 4, 7) AND state = 7 AND flags & 128 > 0 ORDER BY id DESC",
 }
 """Literal, so that each state is read in the order of its partial index."""
 

@@ -9,7 +9,7 @@ from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import ENDED_STATUSES, State, Status
 from jobs.models.tasks import Flag
-from jobs.operations import credits, platform_facts
+from jobs.operations import credits, limits, platform_facts
 from jobs.operations.callbacks import submit_callbacks
 from jobs.store import catalog, postgres
 
@@ -31,6 +31,7 @@ class Ended:
     parent_id: str | None
     counted: bool = False
     stop_upstream: bool = False
+    limit_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +100,7 @@ def _finish(ids: Sequence[str], how: Finish) -> tuple[list[Finished], list[Refun
             parent_id=r[4],
             stop_upstream=how.stop_upstream,
             counted=r[2] == State.ARCHIVED and r[9] == Status.FAILURE,
+            limit_id=r[10],
         )
         for r in rows
     ]
@@ -119,10 +121,11 @@ def _finish(ids: Sequence[str], how: Finish) -> tuple[list[Finished], list[Refun
 
 
 def follow_up(rows: Sequence[Ended], outcomes: Sequence[Outcome] = ()) -> list[Refund]:
-    """Everything that an end brings with it. Order of locks: unique locks, then parents by id.
+    """Everything that an end, or a wait for a later run, brings with it. Order of locks: unique locks, parents by id.
 
     Returns refunds of parents that ended with it, for the caller to pay with its own as the last thing it does.
     """
+    limits.admit_soon(row.limit_id for row in rows if _gave_up_place(row))
     ended = [row for row in rows if row.state in _HELD_OR_ENDED]
     free_locks(row.id for row in ended if row.flags & Flag.UNIQUE)
     platform_facts.keep({row.id for row in rows}, outcomes)
@@ -136,6 +139,10 @@ def follow_up(rows: Sequence[Ended], outcomes: Sequence[Outcome] = ()) -> list[R
     if callbacks:
         submit_callbacks(callbacks)
     return refunds
+
+
+def _gave_up_place(row: Ended) -> bool:
+    return row.limit_id is not None and not limits.has_place(State(row.state), row.flags, runs=1)
 
 
 def note_awaited(ended: Iterable[tuple[str, int, int]]) -> None:

@@ -8,7 +8,8 @@ import msgspec
 
 from jobs.domain.errors import InsufficientCredits, TaskIdInUse
 from jobs.domain.states import State
-from jobs.operations import chains, credits, tickets
+from jobs.models.tasks import Flag
+from jobs.operations import chains, credits, limits, tickets
 from jobs.operations.locks import (
     Batch,
     Stored,
@@ -51,6 +52,7 @@ class _Row(msgspec.Struct, kw_only=True, omit_defaults=True):
     custom_id: str | None = None
     platform: str | None = None
     tags: list[str] = []
+    limit_id: int | None = None
 
 
 def store(chunk: Sequence[Prepared]) -> Batch:
@@ -65,7 +67,9 @@ def store(chunk: Sequence[Prepared]) -> Batch:
             credits.account_id(item.tenant_id, item.request.user_id) if item.credits else None
         )
     _refuse_unknown_accounts(items)
-    rows = _insert([*items, *_children(items)])
+    whole = [*items, *_children(items)]
+    limits.name(whole)
+    rows = _insert(whole)
     for item in items:
         row = rows.get(item.id)
         if row is None:
@@ -147,7 +151,7 @@ def _row(item: Prepared, ticket: int) -> "_Row":
         deadline=request.deadline,
         timeout_ms=item.timeout_ms,
         retention_s=item.retention_s,
-        flags=int(item.flags),
+        flags=int(item.flags if item.in_line else item.flags & ~Flag.LIMITED),
         max_retries=item.max_retries,
         credits=item.credits,
         account_id=item.account_id,
@@ -164,6 +168,7 @@ def _row(item: Prepared, ticket: int) -> "_Row":
         tags=request.tags,
         payload=msgspec.Raw(item.payload_json.encode()),
         options=msgspec.Raw(item.options_json.encode()),
+        limit_id=item.limit_id,
     )
 
 

@@ -150,6 +150,23 @@ def take_unique_locks(items: list[Prepared], batch: Batch) -> list[Prepared]:
     return left
 
 
+def take_again(task_id: UUID) -> None:
+    """A redriven unique task needs its lock again. Raises DuplicateTask when another task has it."""
+    rows = postgres.query(
+        "INSERT INTO unique_lock (key, task_id, until)"
+        " SELECT i.options -> 'lock' ->> 0, i.id,"
+        "  clock_timestamp() + (i.options -> 'lock' ->> 1)::float8 * interval '1 second'"
+        " FROM task_info i WHERE i.id = %s AND i.options -> 'lock' IS NOT NULL"
+        " ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id, until = excluded.until"
+        " WHERE unique_lock.until <= clock_timestamp() OR unique_lock.task_id = excluded.task_id RETURNING key",
+        [task_id],
+    )
+    if not rows:
+        raise DuplicateTask(
+            "Another task has taken this task's unique key; it cannot run again now"
+        )
+
+
 def _refuse_duplicate(item: Prepared, batch: Batch) -> None:
     rows = postgres.query("SELECT task_id FROM unique_lock WHERE key = %s", [item.lock_key])
     first = ids.public_id(rows[0][0]) if rows else None

@@ -9,10 +9,11 @@ from django.conf import settings
 from jobs.contract.reader import contract
 from jobs.domain import ids
 from jobs.domain.errors import Invalid, QueueFull
+from jobs.domain.limits import check_key, limit_of
 from jobs.domain.states import Lane
 from jobs.handlers.registry import PLATFORM_RUN, Handler, handler
 from jobs.models.tasks import Flag
-from jobs.operations.checks import check_json, check_options, check_shards
+from jobs.operations.checks import check_json, check_options, check_shards, check_text
 from jobs.operations.requests import Prepared, TaskRequest
 from jobs.store import catalog
 
@@ -57,6 +58,8 @@ def prepare(
         shards=shards,
         waits=shards is not None,
     )
+    if request.group is None and shards is None:
+        _limit(prepared, parsed)
     if request.group is not None:
         prepared.parent_id = ids.group_id(tenant_id, queue.name, found.name, request.group)
         prepared.flags |= Flag.GROUPED
@@ -92,12 +95,32 @@ def _child(parent: Prepared, payload: object) -> Prepared:
         user_id=kept.user_id,
         trace_id=kept.trace_id,
         headers=kept.headers,
+        limit_key=kept.limit_key,
+        limit=kept.limit,
     )
     child = prepare(request, index=-1, tenant_id=parent.tenant_id, limited=False)
     child.parent_id = parent.id
     child.shards, child.children, child.waits = None, [], False
     child.flags &= ~Flag.PARENT
     return child
+
+
+def _limit(prepared: Prepared, parsed: Any) -> None:
+    """Its limit's key and what is said of the limit; a parent's is its shards', a member of a group has none."""
+    request, found = prepared.request, prepared.handler
+    key = request.limit_key if request.limit_key is not None else found.limit_key_of(parsed)
+    limit = _first(request.limit, found.limit)
+    if key is None:
+        if request.limit is not None:
+            raise Invalid("`limit` needs a `limit_key`: name what it counts", field="limit_key")
+        return
+    check_text(check_key(key))
+    prepared.limit_key = key
+    prepared.limit = None if limit is None else limit_of(limit)
+    prepared.flags |= Flag.LIMITED
+    options = msgspec.json.decode(prepared.options_json)
+    options["limit_key"] = key  # shown with the task, also when the key is forgotten
+    prepared.options_json = msgspec.json.encode(options).decode()
 
 
 def _queue(request: TaskRequest, found: Handler, limited: bool, tenant_id: int) -> catalog.QueueRow:

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from jobs.domain import ids
+from jobs.domain.limits import Limit
 from jobs.domain.states import Lane
 from jobs.handlers.registry import Handler
 from jobs.store import catalog
@@ -41,6 +42,8 @@ class TaskRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     idempotency_key: str | None = None
     after: list[str] = []
     shards: list[Any] | None = None
+    limit_key: str | None = None
+    limit: int | Limit | None = None
 
 
 class Prepared(msgspec.Struct, kw_only=True):
@@ -71,6 +74,14 @@ class Prepared(msgspec.Struct, kw_only=True):
     internal: bool = False
     predecessors: list[UUID] = []
     platform: catalog.PlatformRow | None = None
+    limit_key: str | None = None
+    limit: Limit | None = None
+    limit_id: int | None = None
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it takes its turn under its limit next, once it is due: it waits for no other task first."""
+        return self.limit_key is not None and not self.predecessors
 
     @property
     def public_id(self) -> str:

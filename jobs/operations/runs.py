@@ -196,7 +196,9 @@ def _settle_once(worker_id: int, batch: Sequence[Outcome]) -> set[str]:
         refunds = [(r[6], r[7]) for r in rows if r[6] is not None]
         refunds += endings.follow_up(
             [
-                endings.Ended(id=r[0], state=r[2], status=r[3], flags=r[4], parent_id=r[5])
+                endings.Ended(
+                    id=r[0], state=r[2], status=r[3], flags=r[4], parent_id=r[5], limit_id=r[8]
+                )
                 for r in rows
             ],
             batch,

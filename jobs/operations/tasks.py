@@ -13,7 +13,7 @@ from django.db import transaction
 from jobs.domain import ids
 from jobs.domain.errors import InsufficientCredits, Invalid, TaskCenterError
 from jobs.domain.states import State
-from jobs.operations import inserts, tenants, tickets
+from jobs.operations import inserts, limits, tenants, tickets
 from jobs.operations.locks import Refused, Stored
 from jobs.operations.preparing import prepare
 from jobs.operations.requests import Prepared, TaskRequest
@@ -104,6 +104,7 @@ def _submit_chunk(chunk: list[Prepared]) -> list[Submitted | Refused]:
             return [Refused(index=chunk[0].index, error=short)]
         return _apart(chunk, short)
     deferred = _send(stored.fresh)
+    limits.admit_soon(i.limit_id for item in chunk for i in (item, *item.children) if i.in_line)
     asked = {prepared.index: prepared for prepared in chunk}
     return [
         *stored.refused,

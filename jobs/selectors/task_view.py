@@ -27,7 +27,10 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, rename={"this": "self"}):
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
-    """`data` of every answer about one task. Durations are seconds, `shards` is there for parents only."""
+    """`data` of every answer about one task. Durations are seconds.
+
+    `shards` is there for parents only, `limit_key` for tasks under a limit.
+    """
 
     task_id: str
     job_id: str
@@ -65,6 +68,7 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     deferred: bool
     links: Links
     shards: Shards | msgspec.UnsetType = msgspec.UNSET
+    limit_key: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Row(NamedTuple):
@@ -153,6 +157,7 @@ def of_row(row: postgres.Row, *, mask: bool) -> TaskView:
         deferred=r.state == State.PENDING and r.ticket == 0,
         links=links(public),
         shards=_shards(r),
+        limit_key=_limit_key(r.options),
     )
 
 
@@ -196,6 +201,13 @@ def _headers(options: str, mask: bool) -> dict[str, str]:
         {} if options == "{}" else msgspec.json.decode(options).get("headers") or {}
     )
     return masked(headers) if mask else headers
+
+
+def _limit_key(options: str) -> str | msgspec.UnsetType:
+    if '"limit_key"' not in options:
+        return msgspec.UNSET
+    key: str | msgspec.UnsetType = msgspec.json.decode(options).get("limit_key", msgspec.UNSET)
+    return key
 
 
 def _json(text: str, mask: bool) -> Any:

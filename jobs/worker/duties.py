@@ -17,6 +17,7 @@ from jobs.operations import (
     groups,
     hints,
     ledger,
+    limits,
     plans,
     tickets,
     workers,
@@ -145,7 +146,7 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def quick(leases: Leases) -> Duties:
     """What delays tasks when it is late."""
-    work = [Duty("dispatch", 0.25, _Dispatch())]
+    work = [Duty("dispatch", 0.25, _Dispatch()), Duty("limits", 1.0, _Lines())]
     if settings.ASYNQ_POLLING_ENABLED:
         work += [Duty("refill", _REFILL_S, _refill), Duty("refill", 1.0, _nudge)]
     return Duties(leases, work)
@@ -168,6 +169,17 @@ def slow(leases: Leases, punctual_s: Callable[[], float]) -> Duties:
     if settings.ASYNQ_POLLING_ENABLED:
         work.append(Duty("look", contract().leases.look_s, _Look()))
     return Duties(leases, work)
+
+
+class _Lines:
+    """Whoever may go goes: what a crash or a locked row left behind, and what a rate lets go."""
+
+    def __init__(self) -> None:
+        self._after = 0
+
+    def __call__(self) -> float:
+        self._after, wait_s = limits.tend(self._after)
+        return wait_s
 
 
 class _Look:

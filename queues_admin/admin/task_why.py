@@ -12,7 +12,7 @@ from jobs.handlers.registry import handler
 from jobs.lifecycle.breaker import name_of, service_name
 from jobs.lifecycle.why import Reason, WhyFacts, why_not_running
 from jobs.models import Breaker, Platform, Queue, ShardCount
-from jobs.selectors import health, workers
+from jobs.selectors import health, limits, workers
 from jobs.selectors.task_view import TaskView
 from jobs.store import postgres
 from queues_admin.admin.numbers import control
@@ -45,6 +45,7 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
     queue = Queue.objects.filter(name=view.queue).first()
     breaker, breaker_wait_s = _breaker(view.platform)
     shards = ShardCount.objects.filter(pk=task_id).first()
+    limit = limits.standing(task_id) if state is State.AGGREGATING else None
     return WhyFacts(
         state=state,
         status=status,
@@ -65,6 +66,10 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
         waits_for=shards.total - shards.done - shards.failed if shards is not None else None,
         redis_connected=not settings.ASYNQ_POLLING_ENABLED or health.redis_connected(),
         ahead=_ahead(task_id) if state is State.PENDING else None,
+        limit_key=limit.key if limit else None,
+        limit_running=limit.running if limit else None,
+        limit_most=limit.most if limit else None,
+        limit_rate=limit.rate if limit else None,
     )
 
 

@@ -90,13 +90,16 @@ def _view(
         deferred=deferred,
         links=task_view.links(public),
         shards=_shards(prepared),
+        limit_key=msgspec.UNSET if prepared.limit_key is None else prepared.limit_key,
     )
 
 
 def _state(prepared: Prepared, run_at: datetime | None) -> State:
     if prepared.waits:
         return State.AGGREGATING
-    return State.PENDING if run_at is None else State.SCHEDULED
+    if run_at is not None:
+        return State.SCHEDULED
+    return State.PENDING if prepared.limit_key is None else State.AGGREGATING
 
 
 def _shards(prepared: Prepared) -> Any:

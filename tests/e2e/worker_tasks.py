@@ -63,6 +63,15 @@ async def append(payload: dict[str, Any]) -> None:
     await asyncio.sleep(payload["seconds"])
 
 
+@task("test:span")
+async def span(payload: dict[str, Any], context: Context) -> None:
+    """Writes a line when it begins and one when it ends."""
+    with Path(payload["file"]).open("ab", buffering=0) as file:
+        file.write(f"+ {payload['key']} {time.time()}\n".encode())
+        await asyncio.sleep(payload["seconds"])
+        file.write(f"- {payload['key']} {time.time()}\n".encode())
+
+
 @task("test:progress")
 async def progress(payload: dict[str, Any], context: Context) -> None:
     context.progress(42)

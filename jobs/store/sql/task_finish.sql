@@ -35,5 +35,5 @@ WITH l AS MATERIALIZED (
     UNION ALL SELECT l.queue_id, 13, 1 FROM f JOIN l ON l.id = f.task_id
     UNION ALL SELECT l.queue_id, 14, f.amount FROM f JOIN l ON l.id = f.task_id) d GROUP BY 1, 2
 )
-SELECT l.id::text, l.queue_id, l.state AS was, l.flags, l.parent_id::text, l.credits, f.account_id, f.amount, l.worker_id, l.status
+SELECT l.id::text, l.queue_id, l.state AS was, l.flags, l.parent_id::text, l.credits, f.account_id, f.amount, l.worker_id, l.status, l.limit_id
 FROM l LEFT JOIN f ON f.task_id = l.id

@@ -9,12 +9,12 @@ WITH o AS (
   SELECT * FROM task WHERE id = ANY(%(ids)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
 ), j AS MATERIALIZED (  -- joined before any filter: the planner would expect one row and join 200 x 200 by hand
   SELECT t.id, t.queue_id, t.started_at, t.runs, t.credits, t.account_id, t.cycle, t.flags, t.parent_id, t.max_retries,
-    t.state AS was, t.worker_id, t.token AS held, t.cancel > 0 AND o.status <> 4 AS cancelled, o.*
+    t.limit_id, t.state AS was, t.worker_id, t.token AS held, t.cancel > 0 AND o.status <> 4 AS cancelled, o.*
   FROM t JOIN o AS o(task_id, token, state, status, delay_s, counts, dead, kind, error, result, progress, crashed,
     refund) ON o.task_id = t.id
 ), l AS MATERIALIZED (
   SELECT id, queue_id, started_at, runs, credits, account_id, cycle, flags, parent_id, max_retries,
-    token, delay_s, error, result, counts, progress, crashed, cancelled,
+    limit_id, token, delay_s, error, result, counts, progress, crashed, cancelled,
     greatest(0, least(coalesce(refund, credits), credits)) AS refund,
     CASE WHEN cancelled THEN 6 ELSE state END AS state,
     CASE WHEN cancelled THEN 9 ELSE status END AS status,
@@ -54,5 +54,5 @@ WITH o AS (
     UNION ALL SELECT l.queue_id, 13, 1 FROM f JOIN l ON l.id = f.task_id
     UNION ALL SELECT l.queue_id, 14, f.amount FROM f JOIN l ON l.id = f.task_id) d GROUP BY 1, 2
 )
-SELECT l.id::text, l.queue_id, l.state, l.status, l.flags, l.parent_id::text, f.account_id, f.amount
+SELECT l.id::text, l.queue_id, l.state, l.status, l.flags, l.parent_id::text, f.account_id, f.amount, l.limit_id
 FROM l LEFT JOIN f ON f.task_id = l.id

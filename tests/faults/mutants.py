@@ -38,6 +38,7 @@ _REDIS = "tests/faults/test_redis_lost.py::"
 _POSTGRES = "tests/faults/test_postgres_lost.py::"
 _EPOCH = _REDIS + "test_every_script_refuses_another_epoch_than_that_of_redis"
 _RACES = "tests/faults/test_races.py::"
+_LIMITS = "tests/faults/test_limits_raced.py::"
 
 MUTANTS = (
     Mutant(
@@ -69,6 +70,21 @@ MUTANTS = (
         "",
         _RACES
         + "test_threads_that_cancel_fail_and_time_out_the_same_tasks_refund_each_of_them_once",
+    ),
+    Mutant(
+        "places of a limit counted without its lock",
+        "jobs/operations/limits.py",
+        "f\" ORDER BY id FOR NO KEY UPDATE {'' if wait else 'SKIP LOCKED'}\"",
+        '" ORDER BY id"',
+        _LIMITS + "test_sixteen_threads_that_let_tasks_go_let_no_more_go_than_there_are_places",
+    ),
+    Mutant(
+        "a freed place is not passed on",
+        "jobs/operations/endings.py",
+        "    limits.admit_soon(row.limit_id for row in rows if _gave_up_place(row))\n",
+        "",
+        _LIMITS
+        + "test_submits_ends_retries_and_cancels_at_once_keep_the_limit_and_leave_nobody_behind",
     ),
     Mutant(
         "hand-back at a stop removed",

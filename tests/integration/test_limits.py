@@ -68,7 +68,7 @@ def test_a_failed_or_retried_task_gives_its_place_to_the_next(how: Any) -> None:
     assert _states(tasks)[1:] == [2, 2, 1, 7]
 
 
-@pytest.mark.req("S-12", "D-01")
+@pytest.mark.req("S-12")
 def test_what_is_due_again_stands_in_line_by_its_due_time() -> None:
     tasks = _limited(5, limit=1)
     hand = Hand()
@@ -131,7 +131,7 @@ def test_operators_free_places_and_what_they_run_takes_its_turn() -> None:
     _books_are_right()
 
 
-@pytest.mark.req("S-12", "Q-04")
+@pytest.mark.req("S-12", "Q-03")
 def test_an_emptied_queue_loses_its_lines_too() -> None:
     _limited(20)
     submit("debug:noop", after=[_limited(1, "other", process_in=60)[0].task_id])

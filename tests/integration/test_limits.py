@@ -223,7 +223,7 @@ def test_tasks_without_a_key_cost_no_statement_more(django_assert_num_queries: A
         runs.settle(hand.id, [succeeded(run) for run in claimed])
 
 
-@pytest.mark.req("S-12")
+@pytest.mark.req("S-12", "AC59")
 @pytest.mark.parametrize(
     "options",
     [

@@ -36,6 +36,7 @@ def _codes(**changes: object) -> list[str]:
         ({"live_workers": 0}, "no_worker"),
         ({"handler_known": False}, "no_handler"),
         ({"limit_key": "user:7"}, "limit"),
+        ({"state": State.AGGREGATING, "limit_key": "user:7"}, "limit"),
         ({"breaker": "platform:kling", "breaker_wait_s": 12.2}, "breaker"),
         ({"platform_disabled": "kling"}, "platform_disabled"),
         ({"parked": True}, "parked"),
@@ -66,3 +67,7 @@ def test_the_texts_say_the_numbers() -> None:
     assert queued.text == "30 tasks are before it, about 3 s."
     [paused] = why_not_running(replace(WAITS, paused=True, paused_reason="deploy 100%"))
     assert paused.text == "Queue default is paused: deploy 100%"
+    [full] = why_not_running(replace(WAITS, limit_key="k", limit_running=3, limit_most=3))
+    assert full.text == "It waits for a free place of k: 3 of 3 are taken."
+    [slow] = why_not_running(replace(WAITS, limit_key="k", limit_running=1, limit_rate="9/m"))
+    assert slow.text == "It waits for its turn of k: at most 9/m start."

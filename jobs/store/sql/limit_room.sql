@@ -17,4 +17,6 @@ CROSS JOIN LATERAL (
       extract(epoch FROM clock_timestamp() - l.next_at)::float8,
       greatest(0.5, l.per_s / l.starts::float8)) AS rested_s) x
 ) b
-WHERE EXISTS (SELECT FROM task t WHERE t.limit_id = n.id AND t.state = 7 AND t.flags & 128 > 0)
+CROSS JOIN LATERAL (  -- the LIMIT keeps the planner from reading all lines into a hash
+  SELECT FROM task t WHERE t.limit_id = n.id AND t.state = 7 AND t.flags & 128 > 0 LIMIT 1
+) q

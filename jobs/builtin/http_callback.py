@@ -12,11 +12,13 @@ import msgspec
 from django.conf import settings
 
 from jobs.builtin import signatures
+from jobs.builtin.platform_http import db
 from jobs.domain.errors import Invalid, TaskCenterError
 from jobs.domain.outcomes import Retry, SkipRetry
 from jobs.handlers import Context, task
 from jobs.platforms import guard
 from jobs.platforms.http import make_client, read_retry_after, strict_json
+from jobs.store import catalog
 
 MAX_ANSWER_BYTES = 4_096
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -27,7 +29,7 @@ _OURS = {"host", "content-length", "transfer-encoding", "connection", "te", "upg
 
 
 class Callback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`secret` names one of TASKCENTER["CALLBACK_SECRETS"]; `timeout`: seconds for the whole exchange."""
+    """`secret` names one of its tenant's in TASKCENTER["CALLBACK_SECRETS"]; `timeout`: seconds for the exchange."""
 
     url: str
     method: str = "POST"
@@ -44,16 +46,34 @@ class CallbackFailed(TaskCenterError):
     code = "callback_failed"
 
 
-@task("http:callback", queue="critical", timeout_s=330.0)
+def _check(payload: Callback, tenant_id: int) -> None:
+    """What could never be sent is refused at submit. Raises Invalid naming the field."""
+    _method(payload)
+    try:
+        guard.split(payload.url)
+    except guard.TargetRefused as error:
+        raise Invalid(error.message, field="url") from error
+    signatures.secret(payload.secret, tenant_id=tenant_id)
+    for name, value in payload.headers.items():
+        if not _can_be_sent(name, value):
+            raise Invalid(f"Header {name!r} cannot be sent", field="headers")
+    for entry in payload.retry_status:
+        if not _is_status(str(entry).lower()):
+            raise Invalid(
+                f"{entry!r} is no HTTP status; 503 or 5xx would be one", field="retry_status"
+            )
+
+
+@task("http:callback", queue="critical", timeout_s=330.0, check=_check)
 async def deliver(payload: Callback, context: Context) -> dict[str, Any]:
     """2xx is success; a status in `retry_status` and a broken connection are tried again, all else is final."""
-    return await _exchange(payload, _request(payload, context))
+    return await _exchange(payload, await _request(payload, context))
 
 
 @task("billing:deliver", queue="low", timeout_s=330.0, internal=True)
 async def deliver_entry(payload: Callback, context: Context) -> dict[str, Any]:
     """The same for ledger entries: nobody but the ledger signs with billing's secret."""
-    return await _exchange(payload, _request(payload, context, internal=True))
+    return await _exchange(payload, await _request(payload, context, internal=True))
 
 
 async def _exchange(payload: Callback, request: httpx.Request) -> dict[str, Any]:
@@ -77,14 +97,12 @@ async def _exchange(payload: Callback, request: httpx.Request) -> dict[str, Any]
     raise CallbackFailed(reason, status=status)
 
 
-def _request(payload: Callback, context: Context, *, internal: bool = False) -> httpx.Request:
+async def _request(payload: Callback, context: Context, *, internal: bool = False) -> httpx.Request:
     """The request as it leaves. Raises SkipRetry for what could never be sent."""
-    method = payload.method.upper()
-    if method not in _METHODS:
-        raise SkipRetry(f"{payload.method!r} is no HTTP method")
     try:
+        method = _method(payload)
         guard.split(payload.url)
-        secret = signatures.secret(payload.secret, internal=internal)
+        secret = await _secret(payload.secret, context.tenant_id, internal)
     except Invalid as error:
         raise SkipRetry(str(error)) from error
     content = b"" if payload.body is None else msgspec.json.encode(payload.body)
@@ -108,10 +126,31 @@ def _request(payload: Callback, context: Context, *, internal: bool = False) -> 
         raise SkipRetry(f"The request cannot be built: {error}") from error
 
 
+async def _secret(name: str | None, tenant_id: int, internal: bool) -> str:
+    """A tenant's slug may have to be looked up, which the event loop must not wait for."""
+    if tenant_id == catalog.DEFAULT_TENANT:
+        return signatures.secret(name, internal=internal)
+    return await db(signatures.secret, name, tenant_id=tenant_id)
+
+
+def _method(payload: Callback) -> str:
+    method = payload.method.upper()
+    if method not in _METHODS:
+        raise Invalid(
+            f"{payload.method!r} is no HTTP method for a callback", field="method", known=_METHODS
+        )
+    return method
+
+
+def _can_be_sent(name: str, value: str) -> bool:
+    is_text = not any(ord(c) < 32 or ord(c) == 127 for c in value)
+    return bool(_HEADER_NAME.fullmatch(name)) and is_text
+
+
 def _given(headers: dict[str, str]) -> dict[str, str]:
     kept = {}
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or any(ord(c) < 32 or ord(c) == 127 for c in value):
+        if not _can_be_sent(name, value):
             raise SkipRetry(f"Header {name!r} cannot be sent")
         if name.lower() not in _OURS:
             kept[name.lower()] = value
@@ -142,6 +181,11 @@ def _readable(raw: bytes) -> Any:
         except ValueError:
             pass
     return raw[:MAX_ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _is_status(text: str) -> bool:
+    is_number = text.isascii() and text.isdigit() and len(text) == 3 and "1" <= text[0] <= "5"
+    return is_number or bool(_STATUS_CLASS.fullmatch(text))
 
 
 def _may_retry(status: int, named: list[int | str]) -> bool:

@@ -15,10 +15,11 @@ from jobs.handlers.failure import Hook
 from jobs.lifecycle.policy import RetryPolicy
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+Check = Callable[[Any, int], None]
 
 PLATFORM_RUN = "platform:run"
 _SCOPES = ("submit", "operate", "admin")
-ALIASES = {"task:process": PLATFORM_RUN}
+ALIASES = {"task:process": PLATFORM_RUN, "TaskCallback": "http:callback"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Handler:
     `on_failure` is called after each failed run is settled, `on_exhausted` when the task went to the dead letters.
     `limit_key` may be made of the payload; without it a `limit` counts all tasks of the type.
     `internal`: only the engine itself submits it. `scope`: what an API key needs for it besides `submit`.
+    `check(payload, tenant_id)` refuses at submit what could never run. `own`: it works on its tenant's things only.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Handler:
     scope: str = "submit"
     limit_key: str | Callable[[Any], str | None] | None = None
     limit: int | Limit | None = None
+    check: Check | None = None
+    own: bool = False
 
     def limit_key_of(self, parsed: Any) -> str | None:
         """The key of the limit for one parsed payload; None: no limit."""
@@ -116,6 +120,8 @@ def task(
     scope: str = "submit",
     limit_key: str | Callable[[Any], str | None] | None = None,
     limit: int | Limit | None = None,
+    check: Check | None = None,
+    own: bool = False,
 ) -> Callable[[_F], _F]:
     """Register a function as the handler of task type `name`.
 
@@ -123,7 +129,8 @@ def task(
     parameter receives the Context. `async def` runs on the event loop, a plain function on a thread,
     `isolated=True` in a child process that can be killed. Raises Misconfigured for a name taken twice.
     `on_failure` and `on_exhausted` are called as `hook(payload, failure, error)`, see `jobs.handlers.failure`.
-    `internal=True` hides it from callers of the API and the command line; `scope` is what a key needs for it.
+    `internal=True` hides it from callers of the API and the command line; `scope` is what a key needs for it: with
+    one beyond `submit` it is the default tenant's, unless `own`. `check(payload, tenant_id)` may refuse a submit.
     `limit=3` runs at most three at once over all workers: of the type, or of each `limit_key`.
     """
     if limit is not None:
@@ -159,15 +166,22 @@ def task(
             scope=scope,
             limit_key=limit_key,
             limit=limit,
+            check=check,
+            own=own or scope == "submit",
         )
         return function
 
     return register
 
 
+def canonical(name: str) -> str:
+    """The name under which a type is stored."""
+    return ALIASES.get(name, name)
+
+
 def handler(name: str) -> Handler:
     """The handler of a type; raises UnknownType."""
-    found = _HANDLERS.get(ALIASES.get(name, name))
+    found = _HANDLERS.get(canonical(name))
     if found is None:
         raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
     return found

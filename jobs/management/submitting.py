@@ -12,6 +12,7 @@ from jobs.handlers.registry import public_handler
 from jobs.management import cli
 from jobs.management.cli import Cli, Options
 from jobs.operations import tasks as operations
+from jobs.operations.planned_types import unfolded
 from jobs.operations.requests import TaskRequest
 from jobs.selectors import tasks as reading
 
@@ -65,7 +66,7 @@ def submit(command: Cli, options: Options) -> None:
     if limit is not None:
         given["limit"] = int(limit) if limit.isdecimal() else {"rate": limit}
     payload = _payload(options["payload"])
-    request = msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload)
+    request = unfolded(msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload))
     public_handler(request.type)
     done = operations.submit_request(request)
     view = reading.get(done.id)

@@ -15,13 +15,21 @@ _BATCH = 500
 
 
 def submit_callbacks(task_ids: Sequence[str]) -> None:
-    """Submit `http:callback` tasks for ended tasks, in the transaction of their end (at least once by construction)."""
+    """Submit `http:callback` tasks for ended tasks, in the transaction of their end (at least once by construction).
+
+    They are their tenants' own, and signed with their secrets.
+    """
     for start in range(0, len(task_ids), _BATCH):
         rows = postgres.fetch("task_callback", {"ids": list(task_ids[start : start + _BATCH])})
-        results = submit_many([_request(row) for row in rows], limited=False)
-        for row, result in zip(rows, results, strict=True):
-            if isinstance(result, Refused):
-                submit_request(_request(row, with_result=False), limited=False)
+        for tenant_id in sorted({row[-1] for row in rows}):
+            _submit([row[:-1] for row in rows if row[-1] == tenant_id], tenant_id)
+
+
+def _submit(rows: Sequence[postgres.Row], tenant_id: int) -> None:
+    results = submit_many([_request(row) for row in rows], tenant_id=tenant_id, limited=False)
+    for row, result in zip(rows, results, strict=True):
+        if isinstance(result, Refused):
+            submit_request(_request(row, with_result=False), tenant_id=tenant_id, limited=False)
 
 
 def _request(row: postgres.Row, *, with_result: bool = True) -> TaskRequest:

@@ -32,7 +32,10 @@ def change(task_id: UUID, payload: Any, *, actor: str, tenant_id: int = 1) -> No
         if state != State.SCHEDULED or runs:
             raise IllegalTransition(action="change the payload", state=State(state).wire)
         found = handler(type_)
-        lane = found.lane_of(found.parse(payload))
+        parsed = found.parse(payload)
+        if found.check is not None:
+            found.check(parsed, tenant_id)
+        lane = found.lane_of(parsed)
         postgres.query(
             "WITH i AS (UPDATE task_info SET payload = %s::jsonb WHERE id = %s)"
             " UPDATE task SET lane = %s WHERE id = %s RETURNING 1",

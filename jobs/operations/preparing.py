@@ -23,7 +23,7 @@ def prepare(
 ) -> Prepared:
     """Check everything that needs no lock. Raises the error that the caller is to see.
 
-    `limited=False`: what follows from an end or an operator's action passes a full queue.
+    `limited=False`: what follows from an end or an operator's action passes a full queue and its handler's check.
     """
     found = handler(request.type)
     queue = _queue(request, found, limited, tenant_id)
@@ -33,6 +33,8 @@ def prepare(
     check_options(request)
     payload_json = check_json(request.payload)
     parsed = found.parse(request.payload) if request.shards is None else None
+    if limited and found.check is not None and parsed is not None:
+        found.check(parsed, tenant_id)
     shards = request.shards
     if shards is None and found.shards is not None:
         shards = found.shards(parsed)
@@ -71,13 +73,13 @@ def prepare(
                 field="shards",
             )
         prepared.flags |= Flag.PARENT
-        prepared.children = [_child(prepared, payload) for payload in shards]
+        prepared.children = [_child(prepared, payload, limited) for payload in shards]
     _lock(prepared)
     return prepared
 
 
-def _child(parent: Prepared, payload: object) -> Prepared:
-    """A shard as a task of its own; it is free, its parent was charged."""
+def _child(parent: Prepared, payload: object, limited: bool) -> Prepared:
+    """A shard as a task of its own; it is free, its parent was charged. A full queue refuses it like its parent."""
     kept = parent.request
     request = TaskRequest(
         type=parent.handler.shard_type or kept.type,
@@ -98,7 +100,7 @@ def _child(parent: Prepared, payload: object) -> Prepared:
         limit_key=kept.limit_key,
         limit=kept.limit,
     )
-    child = prepare(request, index=-1, tenant_id=parent.tenant_id, limited=False)
+    child = prepare(request, index=-1, tenant_id=parent.tenant_id, limited=limited)
     child.parent_id = parent.id
     child.shards, child.children, child.waits = None, [], False
     child.flags &= ~Flag.PARENT

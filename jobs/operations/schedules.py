@@ -11,6 +11,7 @@ from django.db import DataError, IntegrityError, transaction
 from jobs.domain.errors import Conflict, Invalid, NotFound, TaskCenterError
 from jobs.lifecycle import cron as clock
 from jobs.models import Schedule, ScheduleTick
+from jobs.operations.planned_types import PERIODIC
 from jobs.operations.preparing import prepare
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import Submitted, submit_request
@@ -49,6 +50,27 @@ def change(schedule_id: int, *, tenant_id: int | None = None, **given: Any) -> S
         _apply(schedule, given)
         schedule.save()
     return schedule
+
+
+def put(*, tenant_id: int = 1, name: str, **given: Any) -> tuple[Schedule, bool]:
+    """The schedule of this name with these fields, made if there is none: (it, whether it is new).
+
+    Raises Invalid, Conflict (somebody else made it at this moment).
+    """
+    found = Schedule.objects.filter(tenant_id=tenant_id, name=name).values_list("pk", flat=True)
+    with transaction.atomic():
+        for pk in found:
+            return change(pk, tenant_id=tenant_id, **given), False
+        try:
+            with transaction.atomic():
+                return create(tenant_id=tenant_id, name=name, **given), True
+        except IntegrityError as error:
+            raise Conflict(f"There is a schedule {name!r} already", name=name) from error
+
+
+def check_submit(type_: str, payload: Any, *, tenant_id: int = 1) -> None:
+    """Whether a schedule could submit this. Raises Invalid and what else a submit raises."""
+    prepare(_decoded(type_, payload, {}), tenant_id=tenant_id)
 
 
 def pause(schedule_id: int, *, tenant_id: int | None = None) -> None:
@@ -161,6 +183,8 @@ def _apply(schedule: Schedule, given: Mapping[str, Any]) -> None:
         setattr(schedule, name, value)
     if schedule.missed not in MISSED:
         raise Invalid("`missed` is skip or once", field="missed", given=schedule.missed)
+    if schedule.type == PERIODIC:
+        raise Invalid("A schedule makes tasks, not schedules", field="type")
     clock.check(schedule.cron, schedule.timezone)
     prepare(
         _decoded(schedule.type, schedule.payload, schedule.options), tenant_id=schedule.tenant_id

@@ -15,6 +15,7 @@ from jobs.domain.errors import InsufficientCredits, Invalid, TaskCenterError
 from jobs.domain.states import State
 from jobs.operations import inserts, limits, tenants, tickets
 from jobs.operations.locks import Refused, Stored
+from jobs.operations.planned_types import unfolded
 from jobs.operations.preparing import prepare
 from jobs.operations.requests import Prepared, TaskRequest
 from jobs.store import catalog
@@ -82,7 +83,7 @@ def submit_many(
     prepared: list[Prepared] = []
     for index, request in enumerate(requests):
         try:
-            item = prepare(request, index=index, tenant_id=tenant_id, limited=limited)
+            item = prepare(unfolded(request), index=index, tenant_id=tenant_id, limited=limited)
             item.internal = internal
             room.take(1 + len(item.children))
             prepared.append(item)

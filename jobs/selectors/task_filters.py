@@ -7,6 +7,7 @@ import msgspec
 
 from jobs.domain.errors import Invalid
 from jobs.domain.states import State, state_from_wire, status_from_wire
+from jobs.handlers.registry import canonical
 from jobs.store import catalog
 
 _LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
@@ -63,6 +64,8 @@ class Where:
             self.add(f"t.status = {_number(status_from_wire, wanted.status, 'status')}")
         for column in ("type", "platform", "user_id", "business_id", "trace_id"):
             value = getattr(wanted, column)
+            if column == "type" and value is not None:
+                value = canonical(value)
             if column == "platform" and value is not None:
                 value = catalog.full_name(self.params["tenant"], value)
             if value is not None:

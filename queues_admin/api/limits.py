@@ -1,9 +1,13 @@
 """What callers may submit: public types, with the scope that each needs, and so many shards a request."""
 
+from typing import Any
+
 from jobs.domain.errors import TaskCenterError, TooLarge, UnknownType
 from jobs.handlers.registry import Handler, public_handler
 from jobs.operations.checks import MAX_SHARDS
+from jobs.operations.planned_types import PERIODIC
 from jobs.operations.requests import TaskRequest
+from queues_admin.api import auth
 from queues_admin.api.endpoint import Call
 
 
@@ -11,9 +15,21 @@ def check_type(call: Call, name: str) -> Handler:
     """Raises UnknownType (also for what only the engine submits), Forbidden (a scope more is needed)."""
     found = public_handler(name)
     call.require(found.scope)
-    if found.scope != "submit" and not call.of_house:
+    if not found.own and not call.of_house:
         # it works on what belongs to all tenants
         raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
+    return found
+
+
+def check_request(call: Call, type_: str, payload: Any, shards: list[Any] | None = None) -> Handler:
+    """Like `check_type`, also for the types that a `TaskPeriodic` would submit again and again."""
+    found = check_type(call, type_)
+    if found.name == PERIODIC:
+        auth.refuse_if_readonly()
+        for asked in [payload] if shards is None else shards:
+            inner = asked.get("type") if isinstance(asked, dict) else None
+            if isinstance(inner, str):
+                check_type(call, inner)
     return found
 
 

@@ -15,6 +15,7 @@ from jobs.domain.errors import (
 from jobs.operations import payloads
 from jobs.operations import tasks as operations
 from jobs.operations.locks import Refused
+from jobs.operations.planned_types import unfolded
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import Submitted
 from jobs.selectors import task_history, tasks
@@ -121,7 +122,7 @@ class Task(Api):
         found = identify(task_id, call.tenant_id)
         view = tasks.get(found, call.tenant_id)
         name = view.task_id
-        limits.check_type(call, view.type)
+        limits.check_request(call, view.type, call.body.payload)
         if call.body.payload is msgspec.UNSET:
             raise Invalid("Say what to change: `payload`", field="payload")
         with call.audited(name, reason=call.body.reason):
@@ -156,8 +157,8 @@ class Events(Api):
 
 
 def submit(call: Call) -> Reply:
-    request: TaskRequest = call.body
-    limits.check_type(call, request.type)
+    request: TaskRequest = unfolded(call.body)
+    limits.check_request(call, request.type, request.payload, request.shards)
     key = call.request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None:
         request = msgspec.structs.replace(request, idempotency_key=_header_key(request, key))
@@ -197,8 +198,9 @@ def _traced(request: TaskRequest, call: Call) -> TaskRequest:
 
 def _item(raw: msgspec.Raw, call: Call, shards: limits.Shards) -> TaskRequest | TaskCenterError:
     try:
-        request: TaskRequest = parsing.decode(bytes(raw), TaskRequest)
-        shards.take(request, limits.check_type(call, request.type))
+        request: TaskRequest = unfolded(parsing.decode(bytes(raw), TaskRequest))
+        found = limits.check_request(call, request.type, request.payload, request.shards)
+        shards.take(request, found)
     except TaskCenterError as error:
         return error
     return _traced(request, call)

@@ -174,6 +174,7 @@ TASKCENTER: dict[str, Any] = {
     "PUBLIC_URL": env.url("TASKCENTER_PUBLIC_URL", "", ("http", "https")),
     "BILLING_URL": env.url("TASKCENTER_BILLING_URL", "", ("http", "https")),
     "BILLING_SECRET": env.text("TASKCENTER_BILLING_SECRET"),
+    "SYNC_SOURCES": env.text("TASKCENTER_SYNC_SOURCES"),
     "CALLBACK_SECRETS": env.named_secrets("TASKCENTER_CALLBACK_SECRETS"),
     "DEMO": env.flag("TASKCENTER_DEMO", False),
     "WORKER_THREADS": env.integer("TASKCENTER_WORKER_THREADS", 0, minimum=0, maximum=1000),

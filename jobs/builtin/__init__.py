@@ -4,6 +4,7 @@ from django.conf import settings
 
 from jobs.builtin import (
     cleanup,
+    data_sync,
     email,
     http_callback,
     periodic,
@@ -11,10 +12,12 @@ from jobs.builtin import (
     platform_cancel,
     platform_run,
     reports,
+    sweep,
 )
 
 __all__ = [
     "cleanup",
+    "data_sync",
     "email",
     "http_callback",
     "periodic",
@@ -22,6 +25,7 @@ __all__ = [
     "platform_cancel",
     "platform_run",
     "reports",
+    "sweep",
 ]
 
 if settings.TASKCENTER["DIAGNOSTICS"]:

@@ -27,6 +27,7 @@ from jobs.models.platforms import (
 )
 from jobs.models.queues import Queue
 from jobs.models.schedules import Schedule, ScheduleTick
+from jobs.models.syncing import SyncedRow, SyncPosition
 from jobs.models.tasks import Flag, Task, TaskInfo, TaskRun
 from jobs.models.tenants import ApiKey, Tenant
 from jobs.models.workers import Worker
@@ -60,6 +61,8 @@ __all__ = [
     "Schedule",
     "ScheduleTick",
     "ShardCount",
+    "SyncPosition",
+    "SyncedRow",
     "Task",
     "TaskAfter",
     "TaskInfo",

@@ -4,9 +4,10 @@ import hashlib
 import importlib
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -17,6 +18,7 @@ from psycopg.adapt import Loader
 from jobs.domain.errors import Misconfigured, Unavailable
 
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,127}(\.[A-Za-z_][A-Za-z0-9_$]{0,127})?")
+_MYSQL_DECIMALS = (0, 246)
 _CONNECT_S = 10
 _READ_S = 300
 
@@ -25,12 +27,13 @@ Page = list[tuple[int, dict[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """`capped` reads at most so many characters or bytes of a column, whatever its type."""
+    """`capped` reads at most so many characters or bytes of a column, whatever its type; `utc` sets times to UTC."""
 
     quote: str
     mark: str
     capped: str
     errors: tuple[type[Exception], ...]
+    utc: tuple[str, ...] = ()
 
     def quoted(self, name: str) -> str:
         return ".".join(f"{self.quote}{part}{self.quote}" for part in name.split("."))
@@ -89,7 +92,31 @@ class Source:
             yield [(row[0], dict(zip(names, row[1:], strict=True))) for row in rows]
             after = rows[-1][0]
 
-    def _execute(self, sql: str, params: list[int] | None = None) -> Any:
+    def in_utc(self) -> None:
+        """From now on times are read and compared in UTC."""
+        for sql in self._dialect.utc:
+            self._execute(sql)
+
+    def changed(
+        self, order: tuple[str, str], columns: Sequence[str], after: Sequence[Any] | None, size: int
+    ) -> list[tuple[Any, ...]]:
+        """Rows beyond `after`, a value for each of the two columns of `order`, in that order; the two stand first.
+
+        Values are as the driver gives them. Rows with a null in either of the two are left out.
+        """
+        high, low = (self._dialect.quoted(name) for name in order)
+        mark, params = self._dialect.mark, list[Any]()
+        where = f"{high} IS NOT NULL AND {low} IS NOT NULL"
+        if after is not None:  # the first half is what an index is entered by
+            where = f"{high} >= {mark} AND ({high} > {mark} OR {low} > {mark})"
+            params = [after[0], after[0], after[1]]
+        picked = ", ".join([high, low, *(self._dialect.quoted(name) for name in columns)])
+        sql = (
+            f"SELECT {picked} FROM {self._table} WHERE {where} ORDER BY {high}, {low} LIMIT {size}"
+        )
+        return [tuple(row) for row in self._execute(sql, params).fetchall()]
+
+    def _execute(self, sql: str, params: Sequence[Any] | None = None) -> Any:
         cursor = self._connection.cursor()
         try:
             cursor.execute(sql, params or ())
@@ -148,7 +175,10 @@ def _postgres(_: SplitResult, url: str) -> tuple[Any, Dialect]:
         )  # any bytes: the server must not check
     connection.adapters.register_loader("text", _Bytes)
     capped = "left({c}::text, {n})"
-    return connection, Dialect(quote='"', mark="%s", capped=capped, errors=(psycopg.Error,))
+    utc = ("SET TIME ZONE 'UTC'", f"SET statement_timeout = '{_READ_S}s'")
+    return connection, Dialect(
+        quote='"', mark="%s", capped=capped, errors=(psycopg.Error,), utc=utc
+    )
 
 
 def _mysql(parts: SplitResult, _: str) -> tuple[Any, Dialect]:
@@ -165,6 +195,7 @@ def _mysql(parts: SplitResult, _: str) -> tuple[Any, Dialect]:
             database=unquote(parts.path.strip("/")),
             charset="utf8mb4",
             use_unicode=False,
+            conv={**pymysql.converters.conversions, **dict.fromkeys(_MYSQL_DECIMALS, _decimal)},
             autocommit=True,
             connect_timeout=_CONNECT_S,
             read_timeout=_READ_S,
@@ -173,7 +204,14 @@ def _mysql(parts: SplitResult, _: str) -> tuple[Any, Dialect]:
     except pymysql.MySQLError as error:
         raise OSError(str(error)) from error
     capped = "left({c}, {n})"
-    return connection, Dialect(quote="`", mark="%s", capped=capped, errors=(pymysql.MySQLError,))
+    utc = ("SET time_zone = '+00:00'",)
+    errors = (pymysql.MySQLError,)
+    return connection, Dialect(quote="`", mark="%s", capped=capped, errors=errors, utc=utc)
+
+
+def _decimal(raw: bytes) -> Decimal:
+    """PyMySQL's own reads text only, and we read bytes."""
+    return Decimal(raw.decode())
 
 
 def _sqlite(parts: SplitResult, _: str) -> tuple[Any, Dialect]:

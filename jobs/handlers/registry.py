@@ -200,6 +200,11 @@ def names() -> list[str]:
     return sorted(_HANDLERS)
 
 
+def aggregates() -> list[Aggregate]:
+    """The rules of all types that can be grouped."""
+    return [found.aggregate for found in _HANDLERS.values() if found.aggregate is not None]
+
+
 def _lane(function: Callable[..., Any], isolated: bool) -> Lane:
     if isolated:
         return Lane.PROCESS

@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Abs
 from django.db.models.lookups import GreaterThan
 from django.utils.translation import gettext_lazy as _
 
@@ -93,7 +94,9 @@ class Task(models.Model):
                 condition=Q(parent_id__isnull=False),
             ),
             models.Index(
-                fields=["parent_id", "id"],
+                F("parent_id"),
+                Abs("ord"),
+                F("id"),
                 name="task_grouped",
                 condition=Q(state=7) & _has(Flag.GROUPED),
             ),

@@ -178,17 +178,12 @@ def _cancel_now(row: _Locked, reason: str, actor: str) -> bool:
 
 def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
     check(Event.REDRIVE, row.state)
-    refunded = bool(
-        postgres.query(
-            "SELECT 1 FROM credit_entry WHERE task_id = %s AND cycle = %s AND kind = 3",
-            [row.id, row.cycle],
-        )
-    )
+    refunded = _refunded(row)
     if row.status is Status.FAILURE:
         _uncount(row.id)
     if row.flags & Flag.UNIQUE:
         locks.take_again(row.id)
-    _event(row.id, "redrive", actor, runs=row.runs, charged_again=refunded and row.credits > 0)
+    _event(row.id, "redrive", actor, runs=row.runs, charged_again=refunded > 0, credits=refunded)
     if row.status is Status.FAILURE:
         postgres.fetch("platform_reset", {"id": row.id})
     queue_id, origin_id = row.origin_id or row.queue_id, None
@@ -199,17 +194,27 @@ def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
     stamp = tickets.stamp(queue) if state is State.PENDING else 0
     postgres.query(
         "UPDATE task SET state = %s, status = 0, queue_id = %s, origin_id = %s, retried = 0, crashes = 0, cancel = 0,"
-        " cycle = cycle + %s, token = token + 1, ticket = %s, expires_at = NULL, progress = 0,"
-        " ord = (extract(epoch FROM clock_timestamp()) * 1e6)::bigint WHERE id = %s RETURNING 1",
-        [state, queue_id, origin_id, int(refunded), stamp, row.id],
+        " cycle = cycle + %s, credits = CASE WHEN %s > 0 THEN %s ELSE credits END, token = token + 1, ticket = %s,"
+        " expires_at = NULL, progress = 0, ord = (extract(epoch FROM clock_timestamp()) * 1e6)::bigint"
+        " WHERE id = %s RETURNING 1",
+        [state, queue_id, origin_id, int(refunded > 0), refunded, refunded, stamp, row.id],
     )
     _count(row.queue_id, State.ARCHIVED, -1)
     _count(queue_id, state, 1)
     if refunded and row.account_id is not None:
-        _charge_again(row, row.account_id)
+        _charge_again(row, row.account_id, refunded)
     if stamp:
         tickets.push_after_commit(tickets.tickets_of([(str(row.id), queue_id, row.lane)]))
     limits.admit_soon([row.limit_id])
+
+
+def _refunded(row: _Locked) -> int:
+    """What its present run-through gave back: that much is charged again, and no more can be given back later."""
+    rows = postgres.query(
+        "SELECT amount FROM credit_entry WHERE task_id = %s AND cycle = %s AND kind = 3",
+        [row.id, row.cycle],
+    )
+    return int(rows[0][0]) if rows else 0
 
 
 def _uncount(task_id: UUID) -> None:
@@ -221,13 +226,13 @@ def _uncount(task_id: UUID) -> None:
     )
 
 
-def _charge_again(row: _Locked, account_id: int) -> None:
+def _charge_again(row: _Locked, account_id: int, amount: int) -> None:
     postgres.query(
         "INSERT INTO credit_entry (account_id, kind, amount, task_id, cycle, reason, actor)"
         " VALUES (%s, 2, %s, %s, %s, 'redrive', 'system') RETURNING 1",
-        [account_id, -row.credits, row.id, row.cycle + 1],
+        [account_id, -amount, row.id, row.cycle + 1],
     )
-    credits.take({account_id: row.credits}, {account_id: _user_of(row.id)})
+    credits.take({account_id: amount}, {account_id: _user_of(row.id)})
 
 
 def _to_head(row: _Locked) -> None:

@@ -38,23 +38,36 @@ class Emptied:
     remaining: bool
 
 
-def empty(name: str, *, actor: str, reason: str = "") -> Emptied:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which tasks go; `tenant_id` None: whoever's."""
+
+    queue_id: int
+    tenant_id: int | None
+
+
+def empty(
+    name: str, *, actor: str, reason: str = "", tenant_id: int | None = catalog.DEFAULT_TENANT
+) -> Emptied:
     """Delete all that waits in a queue (in dead_letter: its archived tasks). Running tasks are left alone.
 
+    `tenant_id` says whose dead letters go, for all tenants share that queue; None: everybody's.
     At most some seconds per call. Raises UnknownQueue.
     """
     queue = catalog.queues(fresh=True).get(name)
-    states = (State.ARCHIVED,) if name == catalog.DEAD_LETTER else _WAITING
+    is_shared = name == catalog.DEAD_LETTER
+    states = (State.ARCHIVED,) if is_shared else _WAITING
+    place = _Place(queue.id, tenant_id if is_shared else None)
     deleted = refunded = 0
     until_s = time.monotonic() + MOST_S
     for state in states:
         while time.monotonic() < until_s:
-            batch, paid = _batch(queue.id, state, actor, reason)
+            batch, paid = _batch(place, state, actor, reason)
             deleted, refunded = deleted + batch, refunded + paid
             if batch == 0:
                 break
-    remaining = any(_next(queue.id, state, limit=1) for state in states)
-    if not remaining:
+    remaining = any(_next(place, state, limit=1) for state in states)
+    if not remaining and not is_shared:
         _drop_tickets(queue)
     log.warning(
         "queue emptied",
@@ -67,15 +80,18 @@ def empty(name: str, *, actor: str, reason: str = "") -> Emptied:
     return Emptied(deleted=deleted, refunded=refunded, remaining=remaining)
 
 
-def _next(queue_id: int, state: State, *, limit: int, suffix: str = "") -> list[str]:
+def _next(place: _Place, state: State, *, limit: int, suffix: str = "") -> list[str]:
+    whose, params = "", [place.queue_id]
+    if place.tenant_id is not None:
+        whose, params = "tenant_id = %s AND ", [place.queue_id, place.tenant_id]
     rows = postgres.query(
-        f"SELECT id::text FROM task WHERE queue_id = %s AND {_IN_ORDER[state]} LIMIT %s {suffix}",
-        [queue_id, limit],
+        f"SELECT id::text FROM task WHERE queue_id = %s AND {whose}{_IN_ORDER[state]} LIMIT %s {suffix}",
+        [*params, limit],
     )
     return [row[0] for row in rows]
 
 
-def _batch(queue_id: int, state: State, actor: str, reason: str) -> tuple[int, int]:
+def _batch(place: _Place, state: State, actor: str, reason: str) -> tuple[int, int]:
     """The next that nobody is busy with, locked by skipping: what others hold is never waited for."""
     how = Finish(
         state=State.COMPLETED,
@@ -87,7 +103,7 @@ def _batch(queue_id: int, state: State, actor: str, reason: str) -> tuple[int, i
     )
     with transaction.atomic():
         tickets.ordered_plan()
-        found = _next(queue_id, state, limit=BATCH, suffix="FOR NO KEY UPDATE SKIP LOCKED")
+        found = _next(place, state, limit=BATCH, suffix="FOR NO KEY UPDATE SKIP LOCKED")
         done = endings.finish(found, how) if found else []
         if done:
             postgres.fetch("task_delete_many", {"ids": [d.id for d in done], "actor": actor})

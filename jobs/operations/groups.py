@@ -12,6 +12,7 @@ from jobs.domain import ids
 from jobs.domain.errors import TaskCenterError
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
+from jobs.handlers import registry
 from jobs.handlers.registry import Aggregate, handler
 from jobs.models.tasks import Flag
 from jobs.operations import endings
@@ -23,10 +24,14 @@ from jobs.store import catalog, postgres
 log = structlog.get_logger("groups")
 
 _GROUPS_A_PASS = 1000
+_TASKS_A_GROUP = 100
+_FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Due:
+    """`size` is counted up to one more than the largest `max_size` of all types."""
+
     group_id: UUID
     first_id: UUID
     size: int
@@ -34,9 +39,16 @@ class _Due:
     newest_s: float
 
 
+_looked_to = _FIRST
+
+
 def collect() -> int:
-    """One pass over the waiting groups; returns how many tasks were made of them."""
-    rows = postgres.fetch("group_waiting", {"limit": _GROUPS_A_PASS})
+    """A pass over so many waiting groups, the next one goes on after them; returns how many tasks were made."""
+    global _looked_to
+    most = 1 + max((rules.max_size for rules in registry.aggregates()), default=0)
+    params = {"after": _looked_to, "limit": _GROUPS_A_PASS, "most": most}
+    rows = postgres.fetch("group_waiting", params)
+    _looked_to = rows[-1][0] if len(rows) == _GROUPS_A_PASS else _FIRST
     made = 0
     for row in rows:
         due = _Due(group_id=row[0], first_id=row[1], size=row[2], oldest_s=row[3], newest_s=row[4])
@@ -49,7 +61,7 @@ def collect() -> int:
 
 def _collect_all(due: _Due) -> int:
     made = 0
-    while _collect_one(due):
+    while made < _TASKS_A_GROUP and _collect_one(due):
         made += 1
         if due.size <= _rules(due.first_id)[1].max_size:
             break

@@ -140,7 +140,9 @@ def _tried(plan: Plan, task_id: UUID, was: State, credits: int) -> _End:
 def _act(plan: Plan, task_id: UUID, was: State, credits: int) -> _End:
     """Do it when it is still what the preview showed, under the task's lock."""
     rows = postgres.query(
-        "SELECT state, status, credits, retried FROM task WHERE id = %s AND tenant_id = %s FOR NO KEY UPDATE",
+        "SELECT state, status, credits, retried, coalesce((SELECT e.amount FROM credit_entry e"
+        "  WHERE e.task_id = t.id AND e.cycle = t.cycle AND e.kind = 3), 0)"
+        " FROM task t WHERE id = %s AND tenant_id = %s FOR NO KEY UPDATE OF t",
         [task_id, plan.tenant_id],
     )
     if not rows:
@@ -152,7 +154,8 @@ def _act(plan: Plan, task_id: UUID, was: State, credits: int) -> _End:
         return _End(ItemState.SKIPPED, "changed", f"{was.wire} in the preview, now {now.wire}")
     if rule.skip:
         return _End(ItemState.SKIPPED, rule.skip)
-    effect = rule.sign * rows[0][2]
+    effect = rows[0][2] if rule.sign > 0 else rule.sign * rows[0][4]
+    effect = effect if rule.sign else 0
     if effect != credits:
         return _End(ItemState.SKIPPED, "changed", f"{credits} credits in the preview, now {effect}")
     return _perform(plan, action, task_id, now, max(effect, 0), retried=rows[0][3])

@@ -21,6 +21,9 @@ log = structlog.get_logger("workers")
 COMMANDS = ("", "quiet", "stop")
 MOST_CONCURRENCY = 10_000
 
+_ORPHAN_PAGE = 100
+_ORPHAN_PAGES = 50
+_FIRST = "00000000-0000-0000-0000-000000000000"
 _ASKED = msgspec.json.Decoder(tuple[int, float])
 
 
@@ -136,11 +139,20 @@ def set_concurrency(worker_id: int, concurrency: int) -> None:
 
 
 def _finish_orphans(crash_limit: int) -> int:
-    orphans = postgres.fetch("task_orphans", {"crash_limit": crash_limit})
-    return sum(
-        _finish_one(id_, _cancelled() if cancelled else _poison(crash_limit))
-        for id_, cancelled in orphans
-    )
+    """All of them, page by page; what is left of very many is for the next pass."""
+    finished, after = 0, _FIRST
+    for _ in range(_ORPHAN_PAGES):
+        orphans = postgres.fetch(
+            "task_orphans", {"crash_limit": crash_limit, "after": after, "limit": _ORPHAN_PAGE}
+        )
+        finished += sum(
+            _finish_one(id_, _cancelled() if cancelled else _poison(crash_limit))
+            for id_, cancelled in orphans
+        )
+        if len(orphans) < _ORPHAN_PAGE:
+            break
+        after = orphans[-1][0]
+    return finished
 
 
 def _finish_one(task_id: str, how: Finish) -> bool:

@@ -12,7 +12,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError
 from jobs.domain import ids
 from jobs.domain.errors import RedisUnavailable
 from jobs.domain.outcomes import Kind, Outcome
-from jobs.operations import runs
+from jobs.operations import giving_up, runs
 from jobs.store import redis
 from jobs.store.crashes import crash_point
 from jobs.worker import db, execution
@@ -132,9 +132,22 @@ class Settler:
             self.put(part)  # behind all others
             return []
         if (outcome.error or "").startswith(_UNSTORABLE):
-            self._settled(part)  # given up here; the self-audit hands its row back
+            self._give_up(rec, outcome)
+            self._settled(part)
             return []
         return [[(rec, execution.dead(rec, f"{_UNSTORABLE}: {type(error).__name__}"))]]
+
+    def _give_up(self, rec: Active, outcome: Outcome) -> None:
+        """Not even as a dead letter: its row is ended by itself, or else the self-audit hands it back."""
+        try:
+            giving_up.give_up(rec.worker_id, outcome.task_id, outcome.token, outcome.error or "")
+        except Exception as error:
+            if _is_away(error):
+                raise
+            db.reset()
+            log.exception("run cannot be given up", task_id=ids.public_id(outcome.task_id))
+        if self._acknowledge:
+            self._ack(rec.worker_id, [(rec, outcome)])
 
     def _may_try_again(self, outcome: Outcome, error: Exception) -> bool:
         """Locked rows for ever, what is in the outcome never, all else a few times."""

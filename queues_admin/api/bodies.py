@@ -80,6 +80,17 @@ class CancelBatch(Body, frozen=True, kw_only=True):
     reason: Reason = ""
 
 
+class HistoryQuery(Body, frozen=True, kw_only=True):
+    days: int = 7
+
+
+class Emptying(Body, frozen=True, kw_only=True):
+    """`all_tenants`: of `dead_letter`, also what belongs to other tenants."""
+
+    reason: Reason = ""
+    all_tenants: bool = False
+
+
 class WithReason(Body, frozen=True, kw_only=True):
     reason: Reason = ""
 

@@ -5,12 +5,13 @@ from typing import Any
 from jobs.domain.errors import Conflict, Forbidden, NotFound
 from jobs.operations import emptying
 from jobs.operations import queues as operations
-from jobs.selectors import queues
+from jobs.selectors import daily, queues
+from jobs.selectors.daily import Day
 from jobs.selectors.paging import Page, whole
 from jobs.selectors.queues import QueueView
 from jobs.store import catalog
 from queues_admin.api.answers import Emptied
-from queues_admin.api.bodies import QueueChange, WithReason
+from queues_admin.api.bodies import Emptying, HistoryQuery, QueueChange, WithReason
 from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -46,6 +47,18 @@ class Queue(Api):
             )
             after.update(_settings(_get(call, name)))
         return Reply(data=_get(call, name))
+
+
+class History(Api):
+    @endpoint(
+        summary="A queue's last days, newest first",
+        scope="read",
+        query=HistoryQuery,
+        data=Page[Day],
+        raises=(NotFound,),
+    )
+    def get(self, call: Call, name: str) -> Reply:
+        return Reply(data=whole(daily.history(call.query.days, _name(call, name))))
 
 
 class Pause(Api):
@@ -88,16 +101,26 @@ class Empty(Api):
         scope="operate",
         action="queue.empty",
         repeats=Repeats.STEPS,
-        body=WithReason,
+        body=Emptying,
         optional_body=True,
         data=Emptied,
         raises=(NotFound,),
     )
     def post(self, call: Call, name: str) -> Reply:
+        asked: Emptying = call.body
         name = _name(call, name)
-        done = emptying.empty(name, actor=call.actor, reason=call.body.reason)
-        with call.audited(name, reason=call.body.reason) as after:
+        if asked.all_tenants and call.sees is not None:
+            raise Forbidden("Emptying for all tenants needs scope admin of the default tenant")
+        done = emptying.empty(
+            name,
+            actor=call.actor,
+            reason=asked.reason,
+            tenant_id=None if asked.all_tenants else call.tenant_id,
+        )
+        with call.audited(name, reason=asked.reason) as after:
             after.update(deleted=done.deleted, refunded_credits=done.refunded)
+            if asked.all_tenants:
+                after["all_tenants"] = True
         data = Emptied(
             queue=name,
             deleted=done.deleted,

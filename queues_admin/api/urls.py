@@ -48,6 +48,7 @@ urlpatterns = [
     path("queue/tasks/<str:task_id>", queue.QueueTaskView.as_view()),
     path("queues", queues.Queues.as_view()),
     path("queues/<str:name>", queues.Queue.as_view()),
+    path("queues/<str:name>/history", queues.History.as_view()),
     path("queues/<str:name>/pause", queues.Pause.as_view()),
     path("queues/<str:name>/resume", queues.Resume.as_view()),
     path("queues/<str:name>/empty", queues.Empty.as_view()),

@@ -251,3 +251,13 @@ def test_a_wrong_schedule_is_refused(
 def test_a_schedules_name_is_taken_once(caller: ApiClient) -> None:
     data(caller.post("/schedules", EVERY), 201)
     assert error(caller.post("/schedules", EVERY), 409)["code"] == "conflict"
+
+
+@pytest.mark.req("AC55", "A-02")
+def test_a_queues_history_is_as_long_as_asked_for(caller: ApiClient) -> None:
+    found = data(caller.get("/queues/default/history?days=3"))
+    assert [(d["processed"], d["failed"]) for d in found["items"]] == [(0, 0)] * 3
+    assert len(data(caller.get("/queues/default/history"))["items"]) == 7
+    for wrong in ("0", "-1", "91"):
+        error(caller.get(f"/queues/default/history?days={wrong}"), 422)
+    error(caller.get("/queues/nowhere/history"), 404)

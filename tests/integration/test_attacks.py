@@ -11,15 +11,16 @@ from jobs.domain.errors import UnknownType
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import State
 from jobs.handlers.registry import handler, names, public_handler
-from jobs.operations import actions, duties, emptying, workers
+from jobs.operations import actions, credits, duties, emptying, giving_up, workers
 from jobs.operations.runs import Run
 from jobs.operations.tasks import submit
+from jobs.selectors import queues
 from jobs.store import postgres
 from jobs.worker.records import Active
 from jobs.worker.settler import Settler
 from tests.support import api
 from tests.support.api import data, error
-from tests.support.engine import Hand, dead, row, succeeded
+from tests.support.engine import Hand, balance, dead, entries, row, succeeded
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -90,6 +91,72 @@ def test_an_outcome_that_always_takes_too_long_is_dead_lettered_alone() -> None:
     assert (row(slow.id, "state"), it.waiting()) == (2, 1)
     drain(it)
     assert row(slow.id, "state") == 5
+
+
+def broken_callback(task_id: object) -> None:
+    """No code can build this task's callback, so no end of it can be stored as a whole."""
+    postgres.query(
+        """UPDATE task_info SET options = options || '{"headers": {"a": 5}}' WHERE id = %s RETURNING 1""",
+        [task_id],
+    )
+
+
+@pytest.mark.req("P-03", "X-07", "C-02")
+def test_a_run_whose_end_can_never_be_stored_fails_with_what_could_be_done() -> None:
+    credits.grant(user_id=7, amount=10, reason="r", actor="t")
+    bad = submit(
+        "debug:noop",
+        callback_url="https://shop.example/",
+        unique_for=60,
+        user_id=7,
+        credits=4,
+    )
+    other = submit("debug:noop", {"n": 1})
+    broken_callback(bad.id)
+    hand = Hand()
+    claimed = hand.claim()
+    drain(settler(hand, claimed, [succeeded(run) for run in claimed]))
+    assert row(other.id, "state") == 6
+    assert row(bad.id, "state", "status", "worker_id") == (5, 5, None)
+    [(said,)] = postgres.query("SELECT error FROM task_run WHERE task_id = %s", [bad.id])
+    assert said.startswith("OutcomeRefused: this run's outcome could not be stored")
+    assert (balance(7), entries(bad.id)) == (10, [(2, -4), (3, 4)])
+    assert not postgres.query("SELECT 1 FROM unique_lock")
+    [(detail,)] = postgres.query("SELECT detail::text FROM event WHERE kind = 'given_up'")
+    assert detail == '{"left_undone": ["callback"]}'
+    duties.fold()
+    assert queues.get("dead_letter").archived == 1  # type: ignore[union-attr]
+    assert queues.get("default").active == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.req("P-03", "X-07")
+def test_a_run_that_was_taken_over_is_not_given_up() -> None:
+    made = submit("debug:noop")
+    hand = Hand()
+    [run] = hand.claim()
+    assert giving_up.give_up(hand.id, run.id, run.token + 1, "x") is False
+    assert giving_up.give_up(hand.id + 1, run.id, run.token, "x") is False
+    assert row(made.id, "state") == 2
+    actions.cancel(made.id, actor="test")
+    assert giving_up.give_up(hand.id, run.id, run.token, "x") is True
+    assert row(made.id, "state", "status") == (6, 9)
+
+
+@pytest.mark.req("X-09")
+def test_orphans_that_cannot_be_ended_do_not_hide_those_behind_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "_ORPHAN_PAGE", 2)
+    bad = [submit("debug:noop", callback_url="https://shop.example/") for _ in range(5)]
+    good = submit("debug:noop")
+    hand = Hand()
+    assert len(hand.claim()) == 6
+    for task in (*bad, good):
+        actions.cancel(task.id, actor="test")
+        broken_callback(task.id)
+    workers.retire(hand.id)
+    assert workers.rescue() == 1
+    assert row(good.id, "state") == 6
 
 
 @pytest.mark.req("X-09")

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 
 from jobs.models import AuditEntry
-from jobs.operations import credits, workers
+from jobs.operations import credits, duties, workers
 from jobs.operations.tasks import submit
 from jobs.selectors import queues
 from jobs.store import catalog, postgres
@@ -178,3 +178,20 @@ def test_a_command_says_in_one_line_that_the_database_is_away(
     assert time.monotonic() - started_s < 15
     [line] = failed.output.strip().splitlines()
     assert line.startswith("CommandError: PostgreSQL: ")
+
+
+@pytest.mark.req("AC55", "D-05")
+def test_a_queues_history_has_a_line_for_each_day_newest_first() -> None:
+    submit("debug:noop")
+    hand = books.Hand()
+    hand.settle(hand.claim(), books.dead)
+    duties.fold()
+    days = run_json("queues", "history", "default", "--days", "3")["items"]
+    assert [(d["processed"], d["failed"]) for d in days] == [(1, 1), (0, 0), (0, 0)]
+    assert days[0]["day"] > days[1]["day"] > days[2]["day"]
+    assert days[2]["day"] in run("queues", "history", "default", "--days", "3")
+    for wrong in ("0", "-1", "91"):
+        with pytest.raises(CommandError):
+            run("queues", "history", "default", "--days", wrong)
+    with pytest.raises(CommandError):
+        run("queues", "history", "nowhere")

@@ -1,6 +1,7 @@
 """Plans: what is frozen is what is changed, each task once; and what stops a plan."""
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -464,3 +465,21 @@ def test_old_plans_are_removed_with_their_items() -> None:
     plans.tend()
     assert postgres.query("SELECT id FROM plan") == [(kept.pk,)]
     assert postgres.query("SELECT DISTINCT plan_id FROM plan_item") == [(kept.pk,)]
+
+
+@pytest.mark.req("C-02", "A-05")
+def test_a_redrives_preview_says_what_it_will_charge_which_is_what_was_refunded() -> None:
+    credits.grant(user_id=7, amount=200, reason="test", actor="test")
+    backs = (10, None, 0)
+    made = [submit("debug:noop", user_id=7, credits=30) for _ in backs]
+    refunds = dict(zip((str(m.id) for m in made), backs, strict=True))
+    hand = Hand()
+    hand.settle(hand.claim(), lambda run_: replace(dead(run_), refund=refunds[run_.id]))
+    assert balance(7) == 150
+    plan = draft("redrive", {"queue": "default", "state": "archived"})
+    assert (plan.tasks, plan.charge) == (3, 40)
+    execute(plan)
+    run(plan)
+    assert {end for end, _ in ends(plan).values()} == {DONE}
+    assert balance(7) == 110
+    assert credits.mismatches() == []

@@ -1,6 +1,7 @@
 """Claim and settle: fencing, refunds, retries, dead letters, redrive, cancel - the books after each."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from django.db import IntegrityError, connection
@@ -325,3 +326,23 @@ def test_counters_equal_a_recount_after_a_mixed_history() -> None:
 def test_an_unknown_task_is_not_found() -> None:
     with pytest.raises(TaskNotFound):
         actions.cancel(new_id(), actor="test")
+
+
+@pytest.mark.req("C-02", "C-03")
+def test_a_redrive_charges_what_was_refunded_and_no_refund_exceeds_its_charge() -> None:
+    """The platform billed 20 of 30: the redrive charges the 10 that came back, a second failure returns no more."""
+    made = _charged(30)
+    hand = Hand()
+    hand.settle(hand.claim(), lambda run: replace(dead(run), refund=10))
+    assert balance(7) == 80
+    actions.run_now(made.id, actor="test")
+    assert (balance(7), row(made.id, "credits", "cycle")) == (70, (10, 1))
+    hand.settle(hand.claim(), dead)
+    assert balance(7) == 80
+    assert entries(made.id) == [(CHARGE, -30), (REFUND, 10), (CHARGE, -10), (REFUND, 10)]
+    actions.run_now(made.id, actor="test")
+    hand.settle(hand.claim(), lambda run: replace(dead(run), refund=0))
+    assert balance(7) == 70
+    actions.run_now(made.id, actor="test")
+    assert (balance(7), row(made.id, "credits", "cycle")) == (70, (10, 2))
+    assert credits.mismatches() == []

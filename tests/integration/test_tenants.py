@@ -7,7 +7,7 @@ from django.test import Client
 
 from jobs.domain.errors import Conflict, Invalid, QuotaExceeded, UnknownPlatform, UnknownQueue
 from jobs.domain.states import Lane
-from jobs.models import Queue, Tenant
+from jobs.models import Queue, Task, Tenant
 from jobs.operations import platforms, queues, schedules, tasks, tenants, tickets
 from jobs.operations.platforms import PlatformSpec
 from jobs.operations.requests import TaskRequest
@@ -18,6 +18,8 @@ from jobs.worker import served
 from jobs.worker.served import Served
 from tests.support import api
 from tests.support.api import ApiClient, data, error
+from tests.support.cli import run_json
+from tests.support.engine import Hand, dead
 
 NOOP = {"type": "debug:noop"}
 BASES = ("critical", "high", "default", "scheduled", "low")
@@ -271,3 +273,21 @@ def test_a_tenants_dead_letters_are_counted_apart_from_others(engine: None) -> N
     assert task_pages.page("dead_letter", "archived", tenant_id=acme.pk).total == 1
     assert task_pages.page("default", "archived", tenant_id=acme.pk).total == 1
     assert task_pages.page("dead_letter", "archived", tenant_id=1).total == 2
+
+
+@pytest.mark.req("T-01", "Q-07", "Q-08")
+def test_emptying_the_dead_letters_takes_the_callers_own_unless_it_says_all(engine: None) -> None:
+    api.forget()
+    acme = tenants.create("acme")
+    for tenant_id in (1, acme.pk, acme.pk):
+        tasks.submit("debug:noop", tenant_id=tenant_id)
+    hand = Hand()
+    assert len(hand.settle(hand.claim(), dead)) == 3
+    admin, operator = api.client("admin"), api.client("operate")
+    error(operator.post("/queues/dead_letter/empty", {"all_tenants": True}), 403)
+    assert data(operator.post("/queues/dead_letter/empty"))["deleted"] == 1
+    told = data(operator.post("/queues/dead_letter/empty"))
+    assert (told["deleted"], told["remaining"]) == (0, False)
+    assert run_json("queues", "empty", "dead_letter", "--yes")["results"][0]["deleted"] == 0
+    assert Task.objects.filter(tenant_id=acme.pk).count() == 2
+    assert data(admin.post("/queues/dead_letter/empty", {"all_tenants": True}))["deleted"] == 2

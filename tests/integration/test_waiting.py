@@ -1,6 +1,7 @@
 """What waits for others: long chains, many successors, dead letters in between, and what operators may do to it."""
 
 import pytest
+from django.db import connection, transaction
 
 from jobs.domain.errors import DuplicateTask, IllegalTransition, Invalid
 from jobs.operations import actions, aftermath, credits, duties, groups, runs, schedules, tickets
@@ -236,3 +237,36 @@ def _uuid(text: str):  # type: ignore[no-untyped-def]
     from uuid import UUID
 
     return UUID(text)
+
+
+@pytest.mark.req("S-10")
+def test_a_pass_looks_at_a_bounded_part_of_what_waits_and_comes_to_all_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(groups, "_GROUPS_A_PASS", 2)
+    for group in "abcde":
+        submit("debug:collect", {}, group=group)
+    many = [TaskRequest(type="debug:collect", payload={"n": n}, group="many") for n in range(30)]
+    submit_many(many)
+    _age_groups()
+    rows = postgres.fetch("group_waiting", {"limit": 9, "most": 11, "after": groups._FIRST})
+    assert sorted(row[2] for row in rows) == [1] * 5 + [11]
+    assert [groups.collect() for _ in range(4)].count(0) <= 1
+    assert postgres.query("SELECT count(*) FROM task WHERE state = 7 AND flags & 16 > 0") == [(0,)]
+    made = postgres.query(
+        "SELECT jsonb_array_length(payload -> 'members') FROM task_info WHERE type = 'debug:echo'"
+    )
+    assert sorted(row[0] for row in made) == [1] * 5 + [10] * 3
+
+
+@pytest.mark.req("S-10")
+def test_waiting_groups_are_read_by_their_index() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+        )
+        params = {"limit": 9, "most": 11, "after": str(groups._FIRST)}
+        cursor.execute("EXPLAIN " + postgres.statement("group_waiting"), params)
+        found = "\n".join(line for (line,) in cursor.fetchall())
+    assert found.count("using task_grouped ") >= 4
+    assert "Sort" not in found.replace("Sort Key: g.nr", "").replace("Sort  (", "", 1)

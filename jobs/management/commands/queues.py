@@ -1,4 +1,4 @@
-"""`manage.py queues list|stats|pause|resume|empty|configure|stop|start`."""
+"""`manage.py queues list|stats|history|pause|resume|empty|configure|stop|start`."""
 
 import time
 from argparse import ArgumentParser, ArgumentTypeError
@@ -15,8 +15,10 @@ from jobs.management import cli, tables
 from jobs.management.cli import AddVerb, Cli, Options
 from jobs.operations import emptying
 from jobs.operations import queues as operations
+from jobs.selectors import daily
 from jobs.selectors import queues as reading
 from jobs.selectors.queues import QueueView
+from jobs.store import catalog
 
 WATCH_S = 2.0
 _NARROW = ("queue", "size", "pending", "active", "scheduled", "retry", "archived")
@@ -43,6 +45,12 @@ class Command(Cli):
         cli.why(_names(add("resume", _resume, "end a pause", changes=True)))
         empty = add("empty", _empty, "delete all that waits, and refund it", changes=True)
         cli.consent(_names(empty))
+        empty.add_argument(
+            "--all-tenants", action="store_true", help="of dead_letter: other tenants' tasks too"
+        )
+        history = add("history", _history, "runs that ended and failed, day by day, newest first")
+        history.add_argument("queue")
+        history.add_argument("--days", type=int, default=7, help="1 to 90 (7)")
         configure = add("configure", _configure, "change settings, live", changes=True)
         configure.add_argument("queue")
         for name in _SETTINGS:
@@ -165,11 +173,22 @@ def _empty(command: Cli, options: Options) -> None:
     )
 
 
+def _history(command: Cli, options: Options) -> None:
+    days = daily.history(options["days"], options["queue"])
+    rows = [(str(d.day), d.processed, d.failed) for d in days]
+    command.show(options, {"items": days}, tables.table("", ("day", "processed", "failed"), rows))
+
+
 def _emptied(command: Cli, name: str, options: Options) -> Options:
     """One operation lasts some seconds at most; a large queue takes several."""
     told = {"deleted": 0, "refunded_credits": 0, "remaining": True}
     while told["remaining"]:
-        done = emptying.empty(name, actor=cli.actor(), reason=options["reason"])
+        done = emptying.empty(
+            name,
+            actor=cli.actor(),
+            reason=options["reason"],
+            tenant_id=None if options["all_tenants"] else catalog.DEFAULT_TENANT,
+        )
         told["deleted"] += done.deleted
         told["refunded_credits"] += done.refunded
         told["remaining"] = done.remaining

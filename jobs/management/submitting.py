@@ -68,7 +68,7 @@ def submit(command: Cli, options: Options) -> None:
     payload = _payload(options["payload"])
     request = unfolded(msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload))
     public_handler(request.type)
-    done = operations.submit_request(request)
+    done = operations.submit_request(request, actor=cli.actor())
     view = reading.get(done.id)
     line = f"{view.task_id} {view.state} in {view.queue}"
     command.show(options, view, line + (" (submitted before)" if done.existing else ""))

@@ -25,7 +25,7 @@ def check_json(value: Any) -> str:
     try:
         text = msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
-        raise Invalid(f"The payload is not JSON: {error}") from error
+        raise Invalid(f"The payload is not JSON: {error}", field="payload") from error
     if len(text) > limit:
         raise TooLarge(
             f"The payload has {len(text)} bytes, at most {limit} are allowed", limit_bytes=limit
@@ -48,14 +48,18 @@ def _walk(value: Any, left: int) -> None:
         for item in value:
             _walk(item, left - 1)
     elif isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        raise Invalid("The payload holds a number that JSON does not have (NaN or infinity)")
+        raise Invalid(
+            "The payload holds a number that JSON does not have (NaN or infinity)", field="payload"
+        )
     elif isinstance(value, int):
         if value.bit_length() > 256:
-            raise Invalid("The payload holds a number of more than 256 bits")
+            raise Invalid("The payload holds a number of more than 256 bits", field="payload")
     elif isinstance(value, float) and abs(value) >= 1e77:
-        raise Invalid("The payload holds a number too large to be kept as it is")
+        raise Invalid("The payload holds a number too large to be kept as it is", field="payload")
     elif value is not None and not isinstance(value, float):
-        raise Invalid(f"The payload holds a {type(value).__name__}, which JSON does not have")
+        raise Invalid(
+            f"The payload holds a {type(value).__name__}, which JSON does not have", field="payload"
+        )
 
 
 def check_text(text: str) -> None:
@@ -112,7 +116,7 @@ def check_options(request: TaskRequest) -> None:
         if value is not None and not low <= value <= high:
             raise Invalid(f"`{name}` must be between {low:g} and {high:g}", field=name, given=value)
     if request.process_in is not None and request.process_at is not None:
-        raise Invalid("Give `process_in` or `process_at`, not both")
+        raise Invalid("Give `process_in` or `process_at`, not both", field="process_at")
     for name in ("process_at", "deadline"):
         value = getattr(request, name)
         if value is not None and value.tzinfo is None:

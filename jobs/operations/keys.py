@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from jobs.domain.errors import Invalid, NotFound
 from jobs.models import ApiKey
@@ -36,9 +36,11 @@ class Caller:
 def create(
     *, name: str, scopes: list[str], tenant_id: int = 1, expires_at: datetime | None = None
 ) -> NewKey:
-    """A new key. Raises Invalid for unknown or missing scopes."""
+    """A new key. Raises Invalid for unknown or missing scopes, and for a key that has expired already."""
     if not name or not scopes or not set(scopes) <= set(SCOPES):
         raise Invalid("A key needs a name and scopes", known=SCOPES, given=scopes)
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        raise Invalid("`expires_at` has passed already", field="expires_at")
     key_id = secrets.token_hex(6)
     key = f"tc_{_ENV}_{key_id}_{secrets.token_urlsafe(32)}"
     row = ApiKey.objects.create(

@@ -14,10 +14,15 @@ from jobs.platforms.base import PlatformConfig
 from jobs.platforms.registry import PROTOCOLS
 from jobs.store import postgres, secrets
 
+LIMITS = ("max_concurrency", "rate_per_s", "price")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlatformSpec:
-    """What an operator says of a platform; `None` leaves a field as it is on a change."""
+    """What an operator says of a platform; `None` leaves a field as it is on a change, but for those in `lifted`.
+
+    `lifted`: which of max_concurrency, rate_per_s and price are to be none.
+    """
 
     name: str
     protocol: str | None = None
@@ -32,6 +37,7 @@ class PlatformSpec:
     price: int | None = None
     options: dict[str, Any] | None = None
     enabled: bool | None = None
+    lifted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +161,7 @@ def _apply(platform: Platform, spec: PlatformSpec) -> None:
         "enabled",
     ):
         value = getattr(spec, name)
-        if value is not None:
+        if value is not None or (name in spec.lifted and name in LIMITS):
             setattr(platform, name, value)
     if spec.time_limit is not None:
         if not 1 <= spec.time_limit <= 30 * 86_400:

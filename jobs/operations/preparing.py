@@ -1,6 +1,7 @@
 """A request becomes the row it is to be: checked, priced, with its queue, limits and locks. No lock is taken here."""
 
 import hashlib
+import math
 from typing import Any
 
 import msgspec
@@ -19,7 +20,12 @@ from jobs.store import catalog
 
 
 def prepare(
-    request: TaskRequest, *, index: int = 0, tenant_id: int = 1, limited: bool = True
+    request: TaskRequest,
+    *,
+    index: int = 0,
+    tenant_id: int = 1,
+    limited: bool = True,
+    actor: str | None = None,
 ) -> Prepared:
     """Check everything that needs no lock. Raises the error that the caller is to see.
 
@@ -49,7 +55,7 @@ def prepare(
         queue=queue,
         tenant_id=tenant_id,
         payload_json=payload_json,
-        options_json=_options(request),
+        options_json=_options(request, actor),
         flags=_flags(request, found),
         platform=platform,
         credits=_price(request, platform),
@@ -59,6 +65,7 @@ def prepare(
         body_hash=_body_hash(request),
         shards=shards,
         waits=shards is not None,
+        actor=actor,
     )
     if request.group is None and shards is None:
         _limit(prepared, parsed)
@@ -100,7 +107,9 @@ def _child(parent: Prepared, payload: object, limited: bool) -> Prepared:
         limit_key=kept.limit_key,
         limit=kept.limit,
     )
-    child = prepare(request, index=-1, tenant_id=parent.tenant_id, limited=limited)
+    child = prepare(
+        request, index=-1, tenant_id=parent.tenant_id, limited=limited, actor=parent.actor
+    )
     child.parent_id = parent.id
     child.shards, child.children, child.waits = None, [], False
     child.flags &= ~Flag.PARENT
@@ -138,12 +147,13 @@ def _queue(request: TaskRequest, found: Handler, limited: bool, tenant_id: int) 
     return row
 
 
-def _options(request: TaskRequest) -> str:
+def _options(request: TaskRequest, actor: str | None) -> str:
     kept = {
         "group": request.group,
         "headers": request.headers,
         "callback_url": request.callback_url,
         "front": request.front,
+        "actor": actor,
     }
     return msgspec.json.encode({name: value for name, value in kept.items() if value}).decode()
 
@@ -174,7 +184,8 @@ def _timeout_ms(request: TaskRequest, found: Handler) -> int | None:
 
 
 def _retention_s(request: TaskRequest, found: Handler) -> int:
-    return int(_first(request.retention, found.retention_s, settings.TASKCENTER["RETENTION_S"]))
+    given = _first(request.retention, found.retention_s, settings.TASKCENTER["RETENTION_S"])
+    return math.ceil(float(given))
 
 
 def _first(*values: Any) -> Any:

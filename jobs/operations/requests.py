@@ -25,7 +25,7 @@ class TaskRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_retries: int | None = None
     timeout: float | None = None
     deadline: datetime | None = None
-    retention: int | None = None
+    retention: int | float | None = None
     unique_for: float | None = None
     unique_key: str | None = None
     group: str | None = None
@@ -72,6 +72,7 @@ class Prepared(msgspec.Struct, kw_only=True):
     shards: list[Any] | None = None
     children: list["Prepared"] = []
     internal: bool = False
+    actor: str | None = None
     predecessors: list[UUID] = []
     platform: catalog.PlatformRow | None = None
     limit_key: str | None = None

@@ -91,11 +91,15 @@ def delete(schedule_id: int, *, tenant_id: int | None = None) -> None:
         schedule.delete()
 
 
-def run_now(schedule_id: int, *, tenant_id: int | None = None) -> Submitted:
+def run_now(
+    schedule_id: int, *, tenant_id: int | None = None, actor: str | None = None
+) -> Submitted:
     """One task at once, whatever its times; listed among its ticks. Raises NotFound and what a submit raises."""
     with transaction.atomic():
         schedule = _locked(schedule_id, tenant_id)
-        made = submit_request(_request(schedule, None), tenant_id=schedule.tenant_id)
+        made = submit_request(
+            _request(schedule, None), tenant_id=schedule.tenant_id, actor=actor or _name(schedule)
+        )
         postgres.query(
             "INSERT INTO schedule_tick (schedule_id, tick_at, task_id, outcome)"
             " VALUES (%s, clock_timestamp(), %s, 'run by hand') RETURNING 1",
@@ -148,7 +152,10 @@ def _submit(schedule: Schedule, due: datetime, tick_id: int) -> int:
     try:
         with transaction.atomic():
             made = submit_request(
-                _request(schedule, due), tenant_id=schedule.tenant_id, internal=True
+                _request(schedule, due),
+                tenant_id=schedule.tenant_id,
+                internal=True,
+                actor=_name(schedule),
             )
     except (TaskCenterError, IntegrityError, DataError) as error:
         code = error.code if isinstance(error, TaskCenterError) else type(error).__name__
@@ -159,10 +166,14 @@ def _submit(schedule: Schedule, due: datetime, tick_id: int) -> int:
     return 1
 
 
+def _name(schedule: Schedule) -> str:
+    return f"schedule:{schedule.name}"[:512]
+
+
 def _request(schedule: Schedule, due: datetime | None) -> TaskRequest:
     key = None if due is None else f"schedule:{schedule.pk}:{due.timestamp():.3f}"
     options = {
-        "tags": [f"schedule:{schedule.name}"[:512]],
+        "tags": [_name(schedule)],
         **schedule.options,
         "idempotency_key": key,
     }

@@ -58,10 +58,17 @@ def submit(type: str, payload: Any = None, *, tenant_id: int = 1, **options: Any
 
 
 def submit_request(
-    request: TaskRequest, *, tenant_id: int = 1, limited: bool = True, internal: bool = False
+    request: TaskRequest,
+    *,
+    tenant_id: int = 1,
+    limited: bool = True,
+    internal: bool = False,
+    actor: str | None = None,
 ) -> Submitted:
     """Like `submit` for a request that was decoded elsewhere."""
-    [result] = submit_many([request], tenant_id=tenant_id, limited=limited, internal=internal)
+    [result] = submit_many(
+        [request], tenant_id=tenant_id, limited=limited, internal=internal, actor=actor
+    )
     if isinstance(result, Refused):
         raise result.error
     return result
@@ -73,17 +80,20 @@ def submit_many(
     tenant_id: int = 1,
     limited: bool = True,
     internal: bool = False,
+    actor: str | None = None,
 ) -> list[Submitted | Refused]:
     """Submit many tasks; each item has its own result, in the order given. One round trip to each store per chunk.
 
     `limited=False`: neither back-pressure nor quota refuses any. `internal`: idempotency keys that no caller can take.
+    `actor`: who asks, as a task's events tell it; None: the house itself.
     """
     room = tenants.Room(tenant_id if limited else catalog.DEFAULT_TENANT)
     results: dict[int, Submitted | Refused] = {}
     prepared: list[Prepared] = []
     for index, request in enumerate(requests):
         try:
-            item = prepare(unfolded(request), index=index, tenant_id=tenant_id, limited=limited)
+            asked = unfolded(request)
+            item = prepare(asked, index=index, tenant_id=tenant_id, limited=limited, actor=actor)
             item.internal = internal
             room.take(1 + len(item.children))
             prepared.append(item)

@@ -44,7 +44,7 @@ def accounts(*, after: str | None = None, limit: int = 20, tenant_id: int = 1) -
     )
     items = [AccountView(user_id=row[1], balance=row[2]) for row in rows[:limit]]
     more = len(rows) > limit
-    total = len(items) if after is None and not more else estimated("account")
+    total = len(items) if after is None and not more else _accounts(tenant_id)
     return Page(
         items=items, next_cursor=cursor(rows[limit - 1][0]) if more else None, estimated_total=total
     )
@@ -85,6 +85,15 @@ def _account(user_id: int, tenant_id: int) -> tuple[int, int]:
     if not rows:
         raise NotFound("This user has no account", user_id=user_id)
     return rows[0][0], rows[0][1]
+
+
+def _accounts(tenant_id: int) -> int:
+    """How many a tenant has, exact up to 10,000."""
+    rows = postgres.query(
+        "SELECT count(*) FROM (SELECT 1 FROM account WHERE tenant_id = %s LIMIT 10000) x",
+        [tenant_id],
+    )
+    return int(rows[0][0])
 
 
 def _count(account_id: int) -> int:

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from jobs.models import ApiKey, Tenant
-from jobs.selectors.paging import Page, whole
+from jobs.selectors.paging import Page, cursor, key_int
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,17 +21,23 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     last_used_at: datetime | None
 
 
-def listing(tenant_id: int | None = 1) -> Page[KeyView]:
+def listing(
+    tenant_id: int | None = 1, *, after: str | None = None, limit: int = 100
+) -> Page[KeyView]:
     """Newest first, revoked ones too; None: of all tenants."""
-    rows = ApiKey.objects.order_by("-id")
-    found = (rows if tenant_id is None else rows.filter(tenant_id=tenant_id))[:1000]
+    own = ApiKey.objects.order_by("-id")
+    own = own if tenant_id is None else own.filter(tenant_id=tenant_id)
+    last = key_int(after)
+    rows = list((own if last is None else own.filter(pk__lt=last))[: limit + 1])
+    more = len(rows) > limit
     slugs: dict[int, str] = dict(Tenant.objects.values_list("id", "slug"))
     names = [name for name in KeyView.__struct_fields__ if name != "tenant"]
-    return whole(
-        [
-            KeyView(
-                tenant=slugs.get(row.tenant_id, ""), **{name: getattr(row, name) for name in names}
-            )
-            for row in found
-        ]
+    items = [
+        KeyView(tenant=slugs.get(row.tenant_id, ""), **{name: getattr(row, name) for name in names})
+        for row in rows[:limit]
+    ]
+    return Page(
+        items=items,
+        next_cursor=cursor(rows[limit - 1].pk) if more else None,
+        estimated_total=own.count(),
     )

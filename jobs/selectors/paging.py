@@ -46,6 +46,17 @@ def key_int(text: str | None) -> int | None:
     return int(raw)
 
 
+def part(items: Sequence[T], after: str | None, limit: int) -> Page[T]:
+    """A page of a list that was read as a whole, in an order that stays; the cursor counts."""
+    start = key_int(after) or 0
+    more = len(items) > start + limit
+    return Page(
+        items=list(items[start : start + limit]),
+        next_cursor=cursor(start + limit) if more else None,
+        estimated_total=len(items),
+    )
+
+
 def whole(items: Sequence[T]) -> Page[T]:
     """A list that is short enough to be one page."""
     return Page(items=list(items), next_cursor=None, estimated_total=len(items))

@@ -57,8 +57,9 @@ def listing(tenant_id: int = catalog.DEFAULT_TENANT) -> Page[PlatformView]:
 
 
 def get(name: str, tenant_id: int = catalog.DEFAULT_TENANT) -> PlatformView:
-    """By its name in full. Raises NotFound, also for another tenant's."""
-    row = Platform.objects.filter(name=name, tenant_id=tenant_id).first()
+    """By its name, which a tenant need not say in full. Raises NotFound, also for another tenant's."""
+    full = catalog.full_name(tenant_id, name)
+    row = Platform.objects.filter(name=full, tenant_id=tenant_id).first()
     if row is None:
         raise NotFound("There is no such platform", platform=name)
     return _view(row, Breaker.objects.in_bulk(_names(row)))

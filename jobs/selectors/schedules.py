@@ -9,7 +9,7 @@ from jobs.domain import ids
 from jobs.domain.errors import NotFound
 from jobs.models import Schedule
 from jobs.selectors.masking import masked
-from jobs.selectors.paging import Page, whole
+from jobs.selectors.paging import Page, cursor, key_int, whole
 from jobs.store import postgres
 
 MOST = 1000
@@ -41,9 +41,18 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str
 
 
-def listing(tenant_id: int = 1) -> Page[ScheduleView]:
-    rows = Schedule.objects.filter(tenant_id=tenant_id).order_by("id")[:MOST]
-    return whole([of(row) for row in rows])
+def listing(
+    tenant_id: int = 1, *, after: str | None = None, limit: int = MOST
+) -> Page[ScheduleView]:
+    """Oldest first."""
+    own = Schedule.objects.filter(tenant_id=tenant_id)
+    rows = list(own.filter(pk__gt=key_int(after) or 0).order_by("id")[: limit + 1])
+    more = len(rows) > limit
+    return Page(
+        items=[of(row) for row in rows[:limit]],
+        next_cursor=cursor(rows[limit - 1].pk) if more else None,
+        estimated_total=own.count(),
+    )
 
 
 def get(schedule_id: int, tenant_id: int = 1) -> ScheduleView:

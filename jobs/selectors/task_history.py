@@ -1,5 +1,6 @@
 """What happened to one task: its runs and its timeline."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -39,36 +40,38 @@ class TimelineEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 def attempts(task_id: UUID, tenant_id: int = 1) -> Page[Attempt]:
     """Oldest first. Raises TaskNotFound."""
-    state, status, runs, started_at, finished_at, custom_id, worker, _ = _task(task_id, tenant_id)
-    public = custom_id or ids.public_id(task_id)
+    task = _task(task_id, tenant_id)
+    state, status, runs, started_at, finished_at, custom_id, worker = task[:7]
+    job_id = _job_ids(task_id, custom_id or ids.public_id(task_id))
     rows = postgres.query(
         "SELECT r.run, r.kind, r.started_at, r.ended_at, w.name, left(r.error, 4000), r.result FROM task_run r"
         " LEFT JOIN worker w ON w.id = r.worker_id WHERE r.task_id = %s ORDER BY r.id DESC LIMIT %s",
         [task_id, MOST],
     )
-    found = [_attempt(public, row) for row in reversed(rows)]
+    found = [_attempt(job_id, row) for row in reversed(rows)]
     if state == State.ACTIVE:
-        found.append(_attempt(public, (runs, None, started_at, None, worker, None, None)))
+        found.append(_attempt(job_id, (runs, None, started_at, None, worker, None, None)))
     elif status == Status.SUCCESS and runs > max((a.attempt for a in found), default=0):
         found.append(
-            _attempt(public, (runs, Kind.SUCCEEDED, started_at, finished_at, None, None, None))
+            _attempt(job_id, (runs, Kind.SUCCEEDED, started_at, finished_at, None, None, None))
         )
     return whole(found)
 
 
 def events(task_id: UUID, tenant_id: int = 1) -> Page[TimelineEvent]:
     """Oldest first, from the submit on. Raises TaskNotFound."""
-    state, status, _, _, finished_at, _, _, created_at = _task(task_id, tenant_id)
+    task = _task(task_id, tenant_id)
+    state, status, finished_at, created_at, submitted_by = task[0], task[1], task[4], *task[7:9]
     rows = postgres.query(
         "SELECT at, kind, actor, detail FROM event WHERE task_id = %s ORDER BY id DESC LIMIT %s",
         [task_id, MOST],
     )
-    found = [_event(created_at, "submitted")]
+    found = [_event(created_at, "submitted", submitted_by or "system")]
     found += [
         _event(at, kind, actor, msgspec.json.decode(detail))
         for at, kind, actor, detail in reversed(rows)
     ]
-    if state == State.COMPLETED:
+    if state == State.COMPLETED or (state, status) == (State.ARCHIVED, Status.FAILURE):
         found.append(_event(finished_at, "ended", detail={"status": Status(status).wire}))
     return whole(sorted(found, key=lambda event: event.at))
 
@@ -81,7 +84,9 @@ def _event(
 
 def _task(task_id: UUID, tenant_id: int) -> postgres.Row:
     rows = postgres.query(
-        "SELECT t.state, t.status, t.runs, t.started_at, t.finished_at, i.custom_id, w.name, i.created_at"
+        "SELECT t.state, t.status, t.runs, t.started_at, coalesce(t.finished_at, (SELECT r.ended_at FROM task_run r"
+        "  WHERE r.task_id = t.id AND r.error IS NOT NULL ORDER BY r.id DESC LIMIT 1), i.created_at),"
+        " i.custom_id, w.name, i.created_at, i.options ->> 'actor'"
         " FROM task t JOIN task_info i ON i.id = t.id LEFT JOIN worker w ON w.id = t.worker_id"
         " WHERE t.id = %s AND t.tenant_id = %s",
         [task_id, tenant_id],
@@ -91,12 +96,30 @@ def _task(task_id: UUID, tenant_id: int) -> postgres.Row:
     return rows[0]
 
 
-def _attempt(public: str, row: postgres.Row) -> Attempt:
+def _job_ids(task_id: UUID, public: str) -> Callable[[int], str]:
+    """From a run's number to its public id: the first run of a redrive carries the redrive's time."""
+    rows = postgres.query(
+        "SELECT (detail ->> 'runs')::int, floor(extract(epoch FROM at))::bigint FROM event"
+        " WHERE task_id = %s AND kind = 'redrive' ORDER BY id DESC LIMIT %s",
+        [task_id, MOST],
+    )
+    redriven: dict[int, int] = dict(reversed(rows))
+
+    def job_id(run: int) -> str:
+        begun = max(run - 1, 0)
+        if begun in redriven:
+            return ids.redriven_job_id(public, redriven[begun])
+        return ids.job_id(public, begun)
+
+    return job_id
+
+
+def _attempt(job_id: Callable[[int], str], row: postgres.Row) -> Attempt:
     run, kind, started_at, ended_at, worker, error, result = row
     took = ended_at - started_at if ended_at and started_at else None
     return Attempt(
         attempt=run,
-        job_id=ids.job_id(public, max(run - 1, 0)),
+        job_id=job_id(run),
         outcome="running" if kind is None else Kind(kind).name.lower(),
         started_at=started_at,
         ended_at=ended_at,

@@ -108,7 +108,7 @@ _platforms: tuple[float, dict[str, PlatformRow]] | None = None
 def platform(name: str, tenant_id: int = DEFAULT_TENANT) -> PlatformRow:
     """A tenant's enabled platform by name, at most a second old. Raises UnknownPlatform with the names that exist."""
     global _platforms
-    name = full_name(tenant_id, name)
+    asked, name = name, full_name(tenant_id, name)
     now_s = time.monotonic()
     if _platforms is None or now_s - _platforms[0] >= _TTL_S or name not in _platforms[1]:
         rows = postgres.query(
@@ -120,7 +120,7 @@ def platform(name: str, tenant_id: int = DEFAULT_TENANT) -> PlatformRow:
     row = _platforms[1].get(name)
     if row is None or row.tenant_id != tenant_id:
         known = sorted(r.name for r in _platforms[1].values() if r.tenant_id == tenant_id)
-        raise UnknownPlatform(f"There is no platform {name!r}", platform=name, known=known)
+        raise UnknownPlatform(f"There is no platform {asked!r}", platform=asked, known=known)
     return row
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -58,6 +59,7 @@ class AccountAdmin(BackOffice):
         return [
             Route(path="", view=overview, name="changelist", permission=view),
             Route(path="grant/", view=open_account, name="add", permission=view),
+            Route(path="user/<str:user_id>/", view=of_user, name="user", permission=view),
             Route(path="<int:account_id>/", view=detail, name="change", permission=view),
             Route(path="<int:account_id>/grant/", view=grant, name="grant", permission=view),
             Route(path="<int:account_id>/adjust/", view=adjust, name="adjust", permission=view),
@@ -83,6 +85,16 @@ def overview(request: HttpRequest) -> HttpResponse:
         page=newest_first(request, rows),
         wanted=wanted,
     )
+
+
+def of_user(request: HttpRequest, user_id: str) -> HttpResponse:
+    """The account's page by what everybody knows of it, for links from elsewhere."""
+    user = _integer(user_id)
+    rows = Account.objects.filter(tenant_id=TENANT)
+    found = None if user is None else rows.filter(user_id=user).first()
+    if found is None:
+        raise Http404
+    return redirect("admin:jobs_account_change", found.pk)
 
 
 def detail(request: HttpRequest, account_id: int) -> HttpResponse:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from jobs.operations.requests import TaskRequest
 from jobs.selectors.task_filters import TaskFilter
@@ -41,6 +41,13 @@ class OneTaskQuery(Body, frozen=True, kw_only=True):
 class ListQuery(Body, frozen=True, kw_only=True):
     cursor: str | None = None
     limit: Size = 20
+
+
+class ShortListQuery(Body, frozen=True, kw_only=True):
+    """Of lists that are short as a rule: one page unless asked otherwise."""
+
+    cursor: str | None = None
+    limit: Size = 100
 
 
 class AuditQuery(ListQuery, frozen=True, kw_only=True):
@@ -112,6 +119,8 @@ class QueueChange(Body, frozen=True, kw_only=True):
 
 
 class PlatformChange(Body, frozen=True, kw_only=True):
+    """What is left out stays as it is; null takes a limit or the price away."""
+
     protocol: Short | None = None
     base_url: Annotated[str, Meta(min_length=1, max_length=2000)] | None = None
     credential: Annotated[str, Meta(max_length=4000)] | None = None
@@ -119,9 +128,9 @@ class PlatformChange(Body, frozen=True, kw_only=True):
     profile: Short | None = None
     time_limit: int | None = None
     allow_private: bool | None = None
-    max_concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
-    price: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    max_concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
+    rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | UnsetType | None = UNSET
+    price: Annotated[int, Meta(ge=0, le=2**53)] | UnsetType | None = UNSET
     options: dict[str, Any] | None = None
     enabled: bool | None = None
 

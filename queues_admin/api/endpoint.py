@@ -1,7 +1,7 @@
 """What every endpoint has in common, said once in `@endpoint(...)` and read by the OpenAPI document too."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,9 +13,10 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.views import APIView
 
-from jobs.domain.errors import Forbidden, Invalid, NotFound, TaskCenterError
+from jobs.domain.errors import Forbidden, Invalid, NotFound, TaskCenterError, TaskNotFound
 from jobs.operations import audits, repeats
 from jobs.operations.keys import Caller
+from jobs.selectors.paging import part
 from jobs.store import catalog
 from queues_admin.api import auth, envelope, errors, openapi, parsing, throttle
 from queues_admin.api.envelope import Reply
@@ -87,6 +88,10 @@ class Call:
         if not self.of_house:
             raise NotFound("There is no such endpoint", path=self.request.path)
 
+    def page(self, items: Sequence[Any]) -> Reply:
+        """The part of a list, read as a whole, that the query (ShortListQuery) asks for."""
+        return Reply(data=part(items, self.query.cursor, self.query.limit))
+
     def require(self, scope: str) -> None:
         auth.require(self.caller, scope)
 
@@ -155,6 +160,7 @@ _METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 
 def _answer(spec: Endpoint, view: View, request: HttpRequest, path: dict[str, str]) -> HttpResponse:
     caller: Caller | None = None
+    call: Call | None = None
     share: throttle.Share | None = None
     try:
         caller = auth.caller_of(request)
@@ -172,6 +178,7 @@ def _answer(spec: Endpoint, view: View, request: HttpRequest, path: dict[str, st
         )
         response = _carried_out(spec, call, functools.partial(view, call, **path))
     except Exception as error:
+        _name_as_sent(error, path, call)
         if isinstance(error, Forbidden) and caller is not None and spec.action:
             _note_refusal(spec, caller, request, error)
         response = errors.respond(request, error)
@@ -206,6 +213,13 @@ def _body(spec: Endpoint, request: HttpRequest) -> Any:
     if spec.optional_body and not raw.strip():
         raw = b"{}"
     return parsing.decode(raw, spec.body)
+
+
+def _name_as_sent(error: Exception, path: dict[str, str], call: Call | None) -> None:
+    """Who asked for a task by a name of their own hears that name, not the id behind it."""
+    sent = path.get("task_id") or getattr(call.body if call else None, "task_id", None)
+    if isinstance(error, TaskNotFound) and isinstance(sent, str):
+        error.details["task_id"] = sent
 
 
 def _note_refusal(spec: Endpoint, caller: Caller, request: HttpRequest, error: Forbidden) -> None:

@@ -67,7 +67,7 @@ def respond(request: HttpRequest, raised: Exception) -> HttpResponse:
         )
     request_id = getattr(request, "request_id", "")
     message, headers = text(error), _headers(error, status)
-    details: Mapping[str, Any] | None = error.details or None
+    details = details_of(error)
     if "application/problem+json" in request.headers.get("Accept", ""):
         body = {
             "type": f"urn:taskcenter:error:{error.code}",
@@ -86,7 +86,12 @@ def respond(request: HttpRequest, raised: Exception) -> HttpResponse:
 
 def brief(error: TaskCenterError) -> dict[str, Any]:
     """An error inside a batch's answer."""
-    return {"code": error.code, "message": text(error), "details": error.details or None}
+    return {"code": error.code, "message": text(error), "details": details_of(error)}
+
+
+def details_of(error: TaskCenterError) -> Mapping[str, Any] | None:
+    """What helps to mend the call; of a wrong request always an object."""
+    return error.details or ({} if status_of(type(error)) == 422 else None)
 
 
 def text(error: TaskCenterError) -> str:

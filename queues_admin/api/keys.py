@@ -8,15 +8,21 @@ from jobs.selectors.keys import KeyView
 from jobs.selectors.paging import Page
 from queues_admin.api import auth
 from queues_admin.api.answers import Done, NewKeyResult
-from queues_admin.api.bodies import KeyNew
+from queues_admin.api.bodies import KeyNew, ShortListQuery
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
 
 class Keys(Api):
-    @endpoint(summary="All keys, without their secrets", scope="admin", data=Page[KeyView])
+    @endpoint(
+        summary="All keys, without their secrets",
+        scope="admin",
+        query=ShortListQuery,
+        data=Page[KeyView],
+    )
     def get(self, call: Call) -> Reply:
-        return Reply(data=keys.listing(call.sees))
+        q: ShortListQuery = call.query
+        return Reply(data=keys.listing(call.sees, after=q.cursor, limit=q.limit))
 
     @endpoint(
         summary="Create a key",

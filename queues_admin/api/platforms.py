@@ -4,16 +4,17 @@ from dataclasses import fields
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from jobs.domain.errors import Conflict, Forbidden, NotFound
 from jobs.operations import breakers
 from jobs.operations import platforms as operations
-from jobs.operations.platforms import PlatformSpec
+from jobs.operations.platforms import LIMITS, PlatformSpec
 from jobs.selectors import platforms
-from jobs.selectors.paging import Page, whole
+from jobs.selectors.paging import Page
 from jobs.selectors.platforms import BreakerView, PlatformView
 from jobs.store import catalog
-from queues_admin.api.bodies import ForceBreaker, PlatformChange, PlatformNew
+from queues_admin.api.bodies import ForceBreaker, PlatformChange, PlatformNew, ShortListQuery
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -21,9 +22,9 @@ _SECRETS = ("credential", "webhook_secret")
 
 
 class Platforms(Api):
-    @endpoint(summary="All platforms", scope="read", data=Page[PlatformView])
+    @endpoint(summary="All platforms", scope="read", query=ShortListQuery, data=Page[PlatformView])
     def get(self, call: Call) -> Reply:
-        return Reply(data=platforms.listing(call.tenant_id))
+        return call.page(platforms.listing(call.tenant_id).items)
 
     @endpoint(
         summary="Register a platform",
@@ -94,10 +95,11 @@ class Breakers(Api):
     @endpoint(
         summary="All circuit breakers: of platforms and of service instances",
         scope="read",
+        query=ShortListQuery,
         data=Page[BreakerView],
     )
     def get(self, call: Call) -> Reply:
-        return Reply(data=whole(platforms.breakers(_own(call))))
+        return call.page(platforms.breakers(_own(call)))
 
 
 class NamedBreaker(Api):
@@ -114,8 +116,8 @@ class NamedBreaker(Api):
 
 
 def _get(call: Call, name: str) -> PlatformView:
-    """A tenant need not say its platform's name in full. Raises NotFound."""
-    return platforms.get(catalog.full_name(call.tenant_id, name), call.tenant_id)
+    """Raises NotFound."""
+    return platforms.get(name, call.tenant_id)
 
 
 def _own(call: Call) -> int | None:
@@ -146,8 +148,11 @@ def _check_private(call: Call, asked: PlatformChange) -> None:
 
 
 def _spec(name: str, asked: PlatformChange) -> PlatformSpec:
-    known = {field.name for field in fields(PlatformSpec)} - {"name"}
-    return PlatformSpec(name=name, **{key: getattr(asked, key) for key in known})
+    known = {field.name for field in fields(PlatformSpec)} - {"name", "lifted"}
+    given = {key: getattr(asked, key) for key in known}
+    lifted = tuple(key for key in LIMITS if given[key] is None)
+    set_ = {key: value for key, value in given.items() if value is not UNSET}
+    return PlatformSpec(name=name, lifted=lifted, **set_)
 
 
 def _noted(asked: PlatformChange) -> dict[str, Any]:
@@ -156,5 +161,5 @@ def _noted(asked: PlatformChange) -> dict[str, Any]:
     return {
         key: "********" if key in _SECRETS else value
         for key, value in given.items()
-        if value is not None
+        if value is not None or key in LIMITS
     }

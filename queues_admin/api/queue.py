@@ -203,6 +203,8 @@ def _cancel_item(call: Call, task_id: str, reason: str) -> CancelItem:
     try:
         done = _cancel(call, task_id, reason)
     except TaskCenterError as error:
+        if isinstance(error, TaskNotFound):
+            error.details["task_id"] = task_id
         return CancelItem(
             task_id=task_id,
             success=False,

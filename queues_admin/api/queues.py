@@ -11,15 +11,20 @@ from jobs.selectors.paging import Page, whole
 from jobs.selectors.queues import QueueView
 from jobs.store import catalog
 from queues_admin.api.answers import Emptied
-from queues_admin.api.bodies import Emptying, HistoryQuery, QueueChange, WithReason
+from queues_admin.api.bodies import Emptying, HistoryQuery, QueueChange, ShortListQuery, WithReason
 from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
 
 class Queues(Api):
-    @endpoint(summary="All queues with settings and counters", scope="read", data=Page[QueueView])
+    @endpoint(
+        summary="All queues with settings and counters",
+        scope="read",
+        query=ShortListQuery,
+        data=Page[QueueView],
+    )
     def get(self, call: Call) -> Reply:
-        return Reply(data=whole(queues.listing(call.sees)))
+        return call.page(queues.listing(call.sees))
 
 
 class Queue(Api):

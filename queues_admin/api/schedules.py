@@ -12,15 +12,16 @@ from jobs.selectors.schedules import ScheduleView, Tick
 from jobs.selectors.task_view import TaskView
 from queues_admin.api import limits
 from queues_admin.api.answers import Done
-from queues_admin.api.bodies import SCHEDULE_FIELDS, SCHEDULE_OPTIONS, ScheduleBody
+from queues_admin.api.bodies import SCHEDULE_FIELDS, SCHEDULE_OPTIONS, ScheduleBody, ShortListQuery
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
 
 class Schedules(Api):
-    @endpoint(summary="All schedules", scope="read", data=Page[ScheduleView])
+    @endpoint(summary="All schedules", scope="read", query=ShortListQuery, data=Page[ScheduleView])
     def get(self, call: Call) -> Reply:
-        return Reply(data=schedules.listing(call.tenant_id))
+        q: ShortListQuery = call.query
+        return Reply(data=schedules.listing(call.tenant_id, after=q.cursor, limit=q.limit))
 
     @endpoint(
         summary="Create a schedule",
@@ -116,16 +117,22 @@ class Run(Api):
         number = _id(schedule_id)
         name = schedules.get(number, call.tenant_id).name
         with call.audited(f"schedule:{name}") as after:
-            made = operations.run_now(number, tenant_id=call.tenant_id)
+            made = operations.run_now(number, tenant_id=call.tenant_id, actor=call.actor)
             after["task_id"] = made.task_id
         view = tasks.get(made.id, call.tenant_id)
         return Reply(data=view, status=201, headers={"Location": view.links.this})
 
 
 class Ticks(Api):
-    @endpoint(summary="A schedule's last ticks", scope="read", data=Page[Tick], raises=(NotFound,))
+    @endpoint(
+        summary="A schedule's last ticks",
+        scope="read",
+        query=ShortListQuery,
+        data=Page[Tick],
+        raises=(NotFound,),
+    )
     def get(self, call: Call, schedule_id: str) -> Reply:
-        return Reply(data=schedules.ticks(_id(schedule_id), call.tenant_id))
+        return call.page(schedules.ticks(_id(schedule_id), call.tenant_id).items)
 
 
 def _switch(call: Call, number: int, *, on: bool) -> Reply:

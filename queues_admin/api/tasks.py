@@ -26,7 +26,7 @@ from jobs.selectors.task_history import Attempt, TimelineEvent
 from jobs.selectors.task_view import TaskView
 from queues_admin.api import errors, limits, parsing, submitted, waiting
 from queues_admin.api.answers import BatchItem, BatchResult, ItemError
-from queues_admin.api.bodies import Batch, OneTaskQuery, TaskChange, TaskQuery
+from queues_admin.api.bodies import Batch, OneTaskQuery, ShortListQuery, TaskChange, TaskQuery
 from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -89,7 +89,7 @@ class TaskBatch(Api):
         shards = limits.Shards()
         items = [_item(raw, call, shards) for raw in call.body.tasks]
         good = [item for item in items if isinstance(item, TaskRequest)]
-        done = iter(operations.submit_many(good, tenant_id=call.tenant_id))
+        done = iter(operations.submit_many(good, tenant_id=call.tenant_id, actor=call.actor))
         results: list[BatchItem] = []
         for index, item in enumerate(items):
             outcome = next(done) if isinstance(item, TaskRequest) else item
@@ -143,17 +143,31 @@ class Status(Api):
 
 
 class Attempts(Api):
-    @endpoint(summary="A task's runs", scope="read", data=Page[Attempt], raises=(NotFound,))
+    @endpoint(
+        summary="A task's runs",
+        scope="read",
+        query=ShortListQuery,
+        data=Page[Attempt],
+        raises=(NotFound,),
+    )
     def get(self, call: Call, task_id: str) -> Reply:
-        return Reply(data=task_history.attempts(identify(task_id, call.tenant_id), call.tenant_id))
+        return call.page(
+            task_history.attempts(identify(task_id, call.tenant_id), call.tenant_id).items
+        )
 
 
 class Events(Api):
     @endpoint(
-        summary="A task's timeline", scope="read", data=Page[TimelineEvent], raises=(NotFound,)
+        summary="A task's timeline",
+        scope="read",
+        query=ShortListQuery,
+        data=Page[TimelineEvent],
+        raises=(NotFound,),
     )
     def get(self, call: Call, task_id: str) -> Reply:
-        return Reply(data=task_history.events(identify(task_id, call.tenant_id), call.tenant_id))
+        return call.page(
+            task_history.events(identify(task_id, call.tenant_id), call.tenant_id).items
+        )
 
 
 def submit(call: Call) -> Reply:
@@ -162,7 +176,9 @@ def submit(call: Call) -> Reply:
     key = call.request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None:
         request = msgspec.structs.replace(request, idempotency_key=_header_key(request, key))
-    done = operations.submit_request(_traced(request, call), tenant_id=call.tenant_id)
+    done = operations.submit_request(
+        _traced(request, call), tenant_id=call.tenant_id, actor=call.actor
+    )
     data = submitted.view(done, call.tenant_id)
     headers = {"Location": data.links.this}
     if done.existing:

@@ -10,7 +10,7 @@ from jobs.operations import tenants as operations
 from jobs.selectors import tenants
 from jobs.selectors.paging import Page
 from jobs.selectors.tenants import TenantView
-from queues_admin.api.bodies import Body
+from queues_admin.api.bodies import Body, ShortListQuery
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -33,10 +33,16 @@ class TenantChange(Body, frozen=True, kw_only=True):
 
 
 class Tenants(Api):
-    @endpoint(summary="All tenants", scope="admin", data=Page[TenantView], raises=(NotFound,))
+    @endpoint(
+        summary="All tenants",
+        scope="admin",
+        query=ShortListQuery,
+        data=Page[TenantView],
+        raises=(NotFound,),
+    )
     def get(self, call: Call) -> Reply:
         call.house_only()
-        return Reply(data=tenants.listing())
+        return call.page(tenants.listing().items)
 
     @endpoint(
         summary="Create a tenant with its queues",

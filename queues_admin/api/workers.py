@@ -7,16 +7,22 @@ from jobs.selectors.paging import Page
 from jobs.selectors.workers import WorkerView
 from queues_admin.api import bodies
 from queues_admin.api.answers import Done
-from queues_admin.api.bodies import WithReason
+from queues_admin.api.bodies import ShortListQuery, WithReason
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
 
 class Workers(Api):
-    @endpoint(summary="Living workers", scope="read", data=Page[WorkerView], raises=(NotFound,))
+    @endpoint(
+        summary="Living workers",
+        scope="read",
+        query=ShortListQuery,
+        data=Page[WorkerView],
+        raises=(NotFound,),
+    )
     def get(self, call: Call) -> Reply:
         call.house_only()
-        return Reply(data=workers.listing())
+        return call.page(workers.listing().items)
 
 
 class Quiet(Api):

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -39,6 +40,7 @@ class Stack:
                 f"Port {options.port} is in use by another program; "
                 f"stop it, or choose another port: make run PORT={options.port + 1}"
             )
+        self._check_environment()
         database_url = options.database_url or self._start_postgres()
         redis_url = options.redis_url or self._start_redis()
         self._env = options_of.child_environment(options, database_url, redis_url)
@@ -51,6 +53,22 @@ class Stack:
             token = {"TASKCENTER_TOKEN": self._login["token"]}
             self.supervisor.start(self._manage("demo", "demo", extra_env=token), _DEMO)
         self._greet()
+
+    def _check_environment(self) -> None:
+        """A wrong variable is named before anything is started. Raises StartFailed."""
+        options = self.options
+        urls = (options.database_url or "postgresql://", options.redis_url or "redis://")
+        done = subprocess.run(
+            [sys.executable, "-c", "import taskcenter.settings"],
+            cwd=ROOT,
+            env=options_of.child_environment(options, *urls),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if done.returncode:
+            raise StartFailed(done.stderr.strip().splitlines()[-1])
 
     def _start_postgres(self) -> str:
         data = self.options.data

@@ -137,6 +137,10 @@ def test_grants_and_corrections_go_through_the_ledger(root: Client) -> None:
         (-20, "user:root"),
     ]
     page = text(root.get(f"/admin/jobs/account/{account.pk}/"))
+    found = root.get(f"/admin/jobs/account/user/{account.user_id}/")
+    assert found.headers["Location"] == f"/admin/jobs/account/{account.pk}/"
+    assert root.get("/admin/jobs/account/user/31337/").status_code == 404
+    assert root.get("/admin/jobs/account/user/x/").status_code == 404
     assert "+50" in page
     assert "-20" in page
     assert len(audits("account.adjust", refused=True)) == 1

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import smtplib
 from email.message import EmailMessage
@@ -11,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth import authenticate
+from django.contrib.auth import authenticate, get_user_model
+from django.core import mail
 from django.core.management import call_command
 from pytest_django import Settings
 
+from jobs.builtin import email
+from jobs.handlers import Context
 from jobs.models import Account, Platform, Schedule, TaskInfo
 from jobs.operations import keys, platforms, tickets
 from jobs.operations.platforms import PlatformSpec
 from taskcenter.demo import mail_sink, work
 from taskcenter.devstack.ports import free_port
 from tests.integration.admin_support import client_of, text
+from tests.support import api
 from tests.support.processes import Processes
 from tests.support.wait import eventually
 
@@ -164,3 +169,22 @@ def _succeeded() -> set[str]:
         "SELECT DISTINCT i.type FROM task t JOIN task_info i USING (id) WHERE t.status = 4"
     )
     return {row[0] for row in rows}
+
+
+@pytest.mark.req("D-01", "S-09")
+@pytest.mark.django_db
+def test_the_first_example_of_the_api_page_works_after_bootstrap(data: Path, redis: Any) -> None:
+    """`curl` as it is written there, and the mail that it asks for."""
+    for _ in range(2):
+        call_command("bootstrap_demo", stdout=StringIO())
+    page = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
+    first = re.search(r"curl -sS .*?-d '(\{.*?\})'", page, re.DOTALL)
+    assert first is not None
+    body = json.loads(first.group(1))
+    api.forget()
+    made = api.data(api.client("submit").post("/tasks", body), 201)
+    assert made["type"] == "email:deliver"
+    context = Context(task_id=made["task_id"], type="x", queue="q", attempt=1, retried=0)
+    email.deliver(email.Email(**body["payload"]), context)
+    assert mail.outbox[-1].to == ["reader@example.com"]
+    assert get_user_model().objects.create_user("next").pk > 100

@@ -157,3 +157,18 @@ def _runs(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+@pytest.mark.req("D-01", "D-03")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ASYNQ_CONCURRENCY", "many"), ("TASKCENTER_STOP_GRACE_S", "-1"), ("UPDATE_TASK", "perhaps")],
+)
+def test_a_wrong_variable_is_named_before_any_server_starts(
+    name: str, value: str, tmp_path: Path
+) -> None:
+    none = {"DATABASE_URL": "", "REDIS_URL": "", "PORT": str(ports.free_port())}
+    done = _run_stack(tmp_path, **{**none, name: value})
+    assert done.returncode == 1
+    assert f"{name}: '{value}' is not possible" in done.stdout + done.stderr
+    assert not list(tmp_path.glob("**/postgres*")) + list(tmp_path.glob("**/redis*"))

@@ -265,7 +265,7 @@ def test_waiting_groups_are_read_by_their_index() -> None:
         cursor.execute(
             "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
         )
-        params = {"limit": 9, "most": 11, "after": str(groups._FIRST)}
+        params: dict[str, int | str] = {"limit": 9, "most": 11, "after": str(groups._FIRST)}
         cursor.execute("EXPLAIN " + postgres.statement("group_waiting"), params)
         found = "\n".join(line for (line,) in cursor.fetchall())
     assert found.count("using task_grouped ") >= 4

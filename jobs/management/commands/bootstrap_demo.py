@@ -10,13 +10,14 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand
-from django.db import transaction
+from django.db import connection, transaction
 
 from jobs.models import Account, Platform, Schedule
 from jobs.operations import credits, keys, platforms, queues, schedules
 from jobs.operations.platforms import PlatformSpec
 
 USER = "admin"
+READER = 100
 PLATFORM = "demo-replicate"
 DEMO_ACCOUNTS = range(1_001, 1_006)
 GRANT = 10_000
@@ -37,6 +38,7 @@ class Command(BaseCommand):
         folder.mkdir(parents=True, exist_ok=True)
         queues.sync_contract()
         made = {"token": _key(folder), "user": USER, "password": _operator(folder)}
+        _reader()
         _accounts()
         _platform(kept(folder / "demo-replicate-token", lambda: secrets.token_urlsafe(24)))
         _schedules()
@@ -69,6 +71,19 @@ def _operator(folder: Path) -> str:
         user.is_staff = user.is_superuser = user.is_active = True
         user.save()
     return password
+
+
+def _reader() -> None:
+    """The user of the examples in docs/api.md, with an address that welcome mails go to."""
+    users = get_user_model().objects
+    if users.filter(pk=READER).exists() or users.filter(username="reader").exists():
+        return
+    with transaction.atomic():
+        users.create(pk=READER, username="reader", email="reader@example.com").save()
+        with connection.cursor() as cursor:  # the next user's id comes after it
+            cursor.execute(
+                "SELECT setval(pg_get_serial_sequence('auth_user', 'id'), (SELECT max(id) FROM auth_user))"
+            )
 
 
 def _key(folder: Path) -> str:

@@ -1,6 +1,7 @@
--- What one reads of a task. The caller adds WHERE (and ORDER BY); side rows come by index, nothing is locked.
+-- What one reads of a task; a dead letter finished with its last failure. The caller adds WHERE (and ORDER BY); side rows come by index, nothing is locked.
 SELECT t.id, t.queue_id, t.origin_id, t.state, t.status, t.progress, t.retried, t.max_retries, t.runs, t.crashes,
-  t.credits, t.run_at, t.started_at, t.finished_at, t.timeout_ms, t.deadline, t.ticket,
+  t.credits, t.run_at, t.started_at,
+  CASE WHEN t.state = 5 AND t.status = 5 THEN e.ended_at ELSE t.finished_at END AS finished_at, t.timeout_ms, t.deadline, t.ticket,
   i.type, i.user_id, i.business_id, i.trace_id, i.custom_id, i.platform, i.tags, i.payload::text AS payload,
   i.options, i.created_at, w.name AS worker, p.external_id, p.raw_status,
   e.error, r.result::text AS result, coalesce(f.refunded, 0)::bigint AS refunded, c.reason,
@@ -10,7 +11,7 @@ JOIN task_info i ON i.id = t.id
 LEFT JOIN worker w ON w.id = t.worker_id
 LEFT JOIN platform_task p ON p.task_id = t.id
 LEFT JOIN shard_count s ON s.task_id = t.id
-LEFT JOIN LATERAL (SELECT left(error, 4000) AS error FROM task_run x
+LEFT JOIN LATERAL (SELECT left(error, 4000) AS error, x.ended_at FROM task_run x
   WHERE x.task_id = t.id AND x.error IS NOT NULL ORDER BY x.id DESC LIMIT 1) e ON true
 LEFT JOIN LATERAL (SELECT x.result FROM task_run x
   WHERE x.task_id = t.id AND x.result IS NOT NULL ORDER BY x.id DESC LIMIT 1) r ON t.status = 4

@@ -115,7 +115,19 @@ def _components() -> dict[str, Any]:
     _, components = msgspec.json.schema_components(
         [ErrorBody, Problem, *_shapes], ref_template=_REF
     )
-    return components
+    return {name: _with_items(schema) for name, schema in components.items()}
+
+
+def _with_items(schema: Any) -> Any:
+    """Arrays of anything say so: generators of clients do not take a missing `items` for it."""
+    if isinstance(schema, list):
+        return [_with_items(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    whole = {name: _with_items(part) for name, part in schema.items()}
+    return (
+        {**whole, "items": {}} if whole.get("type") == "array" and "items" not in whole else whole
+    )
 
 
 def _ref(shape: Any) -> dict[str, Any]:

@@ -147,7 +147,15 @@ UPDATE_TASK = env.flag("UPDATE_TASK", True)
 TASK_POLL_INTERVAL = env.number("TASK_POLL_INTERVAL", 15.0, minimum=0.1, maximum=86_400)
 
 # --- Task Center --------------------------------------------------------------------------------
-_DERIVED_KEY = hashlib.sha256(f"taskcenter.secrets:{SECRET_KEY}".encode()).digest()
+
+
+def _derived(key: str) -> str:
+    """A Fernet key for those who set none of their own."""
+    return base64.urlsafe_b64encode(
+        hashlib.sha256(f"taskcenter.secrets:{key}".encode()).digest()
+    ).decode()
+
+
 TASKCENTER: dict[str, Any] = {
     "DIAGNOSTICS": env.flag("TASKCENTER_DIAGNOSTICS", False),
     "ALLOW_PRIVATE": env.flag("TASKCENTER_ALLOW_PRIVATE", False),
@@ -168,7 +176,8 @@ TASKCENTER: dict[str, Any] = {
     "RUN_TIMEOUT_S": env.number("TASKCENTER_RUN_TIMEOUT_S", 1800.0, minimum=0.1, maximum=10**7),
     "STORAGE_DIR": env.folder("TASKCENTER_STORAGE_DIR", DATA_DIR / "storage"),
     "SECRET_KEYS": env.secrets("TASKCENTER_SECRET_KEYS")
-    or [base64.urlsafe_b64encode(_DERIVED_KEY).decode()],
+    or [_derived(key) for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)],
+    "ENCRYPT_PAYLOADS": env.flag("TASKCENTER_ENCRYPT_PAYLOADS", False),
     "MIDDLEWARE": env.words("TASKCENTER_MIDDLEWARE"),
     "HANDLERS": env.words("TASKCENTER_HANDLERS"),
     "PUBLIC_URL": env.url("TASKCENTER_PUBLIC_URL", "", ("http", "https")),

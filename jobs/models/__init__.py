@@ -5,6 +5,7 @@ from jobs.models.credits import Account, CreditEntry
 from jobs.models.engine import (
     Aftermath,
     Control,
+    DigestKey,
     Duty,
     Idempotency,
     RedisShard,
@@ -41,6 +42,7 @@ __all__ = [
     "Breaker",
     "Control",
     "CreditEntry",
+    "DigestKey",
     "Duty",
     "Event",
     "Flag",

@@ -11,7 +11,7 @@ from jobs.domain.errors import TaskNotFound
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
 from jobs.selectors.paging import Page, whole
-from jobs.store import postgres
+from jobs.store import postgres, sealed
 
 MOST = 1000
 
@@ -103,5 +103,5 @@ def _attempt(public: str, row: postgres.Row) -> Attempt:
         duration=None if took is None else round(took.total_seconds(), 3),
         worker=worker,
         error=error,
-        result=None if result is None else msgspec.Raw(result.encode()),
+        result=None if result is None else msgspec.Raw(sealed.shown(result).encode()),
     )

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ INSTALLED_APPS = [
     "django_prometheus",
     "rest_framework",
     "drf_spectacular",
+    "axes",
     "jobs",  # before django_rq, so that our rqworker and rqscheduler commands win
     "queues_admin",
     "django_rq",
@@ -69,6 +71,7 @@ MIDDLEWARE = [
     "taskcenter.pages.Logins",
     "taskcenter.pages.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 ROOT_URLCONF = "taskcenter.urls"
@@ -97,6 +100,23 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# Wrong passwords of one user from one address; the next right one after the pause counts from zero again.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = env.integer("TASKCENTER_LOGIN_TRIES", 5, minimum=1, maximum=1000)
+AXES_COOLOFF_TIME = timedelta(
+    seconds=env.integer("TASKCENTER_LOGIN_PAUSE_S", 900, minimum=1, maximum=86_400)
+)
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "queues_admin.admin.base.address"
+AXES_LOCKOUT_CALLABLE = "queues_admin.admin.lockout.locked_out"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATA_UPLOAD_MAX_MEMORY_SIZE = (
     80 * 1024 * 1024

@@ -192,6 +192,9 @@ TASKCENTER: dict[str, Any] = {
     "PLAN_TYPED_CREDITS": env.integer(
         "TASKCENTER_PLAN_TYPED_CREDITS", 10_000_000, minimum=0, maximum=2**53
     ),
+    "FOUR_EYES_CREDITS": env.integer(
+        "TASKCENTER_FOUR_EYES_CREDITS", 10_000_000, minimum=0, maximum=2**53
+    ),
     "RETENTION_S": env.integer("TASKCENTER_RETENTION_S", 604_800, minimum=0, maximum=10**9),
     "RUN_TIMEOUT_S": env.number("TASKCENTER_RUN_TIMEOUT_S", 1800.0, minimum=0.1, maximum=10**7),
     "STORAGE_DIR": env.folder("TASKCENTER_STORAGE_DIR", DATA_DIR / "storage"),

@@ -1,6 +1,6 @@
 """The rows. Written by `operations` alone, read by `selectors`; no model has behaviour of its own."""
 
-from jobs.models.audit import AuditEntry, Event
+from jobs.models.audit import AuditEntry, AuditLink, AuditUnlinked, Event
 from jobs.models.credits import Account, CreditEntry
 from jobs.models.engine import (
     Aftermath,
@@ -37,6 +37,8 @@ __all__ = [
     "Aftermath",
     "ApiKey",
     "AuditEntry",
+    "AuditLink",
+    "AuditUnlinked",
     "BillingOutbox",
     "BillingSwitch",
     "Breaker",

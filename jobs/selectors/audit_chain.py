@@ -49,7 +49,9 @@ def _links() -> Iterator[tuple[int, int, str, str | None]]:
         "SELECT seq, entry_id, hash FROM audit_link WHERE seq > %s ORDER BY seq LIMIT %s",
         [last, CHUNK],
     ):
-        texts: dict[int, str] = dict(postgres.fetch("audit_texts", {"ids": [row[1] for row in rows]}))
+        texts: dict[int, str] = dict(
+            postgres.fetch("audit_texts", {"ids": [row[1] for row in rows]})
+        )
         for seq, entry_id, stored in rows:
             yield seq, entry_id, stored, texts.get(entry_id)
         last = rows[-1][0]

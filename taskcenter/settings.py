@@ -195,6 +195,7 @@ TASKCENTER: dict[str, Any] = {
     "FOUR_EYES_CREDITS": env.integer(
         "TASKCENTER_FOUR_EYES_CREDITS", 10_000_000, minimum=0, maximum=2**53
     ),
+    "TENANT_WALL": env.flag("TASKCENTER_TENANT_WALL", True),
     "RETENTION_S": env.integer("TASKCENTER_RETENTION_S", 604_800, minimum=0, maximum=10**9),
     "RUN_TIMEOUT_S": env.number("TASKCENTER_RUN_TIMEOUT_S", 1800.0, minimum=0.1, maximum=10**7),
     "STORAGE_DIR": env.folder("TASKCENTER_STORAGE_DIR", DATA_DIR / "storage"),

@@ -18,7 +18,7 @@ BEGIN
   FOR name, rule IN SELECT * FROM (VALUES
     ('task', 'tenant_id = ' || mine), ('task_info', 'tenant_id = ' || mine), ('schedule', 'tenant_id = ' || mine),
     ('plan', 'tenant_id = ' || mine), ('platform', 'tenant_id = ' || mine), ('account', 'tenant_id = ' || mine),
-    ('api_key', 'tenant_id = ' || mine), ('tenant', 'id = ' || mine),
+    ('api_key', 'tenant_id = ' || mine), ('task_limit', 'tenant_id = ' || mine), ('tenant', 'id = ' || mine),
     ('task_run', 'EXISTS (SELECT FROM task t WHERE t.id = task_id)'),
     ('event', 'EXISTS (SELECT FROM task t WHERE t.id = task_id)'),
     ('platform_task', 'EXISTS (SELECT FROM task t WHERE t.id = task_id)'),

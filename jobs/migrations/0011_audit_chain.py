@@ -22,7 +22,7 @@ DROP FUNCTION note_unlinked();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0009_digest_key")]
+    dependencies = [("jobs", "0010_digest_key")]
     operations = [
         migrations.CreateModel(
             name="AuditLink",

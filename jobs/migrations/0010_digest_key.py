@@ -14,7 +14,7 @@ def make(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0008_attack_indexes")]
+    dependencies = [("jobs", "0009_limits_per_key")]
     operations = [
         migrations.CreateModel(
             name="DigestKey",

@@ -9,12 +9,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 # A developer's key and no TLS, for commands that only look at the code.
 DEV := DEBUG=true $(BIN)/python -W ignore::RuntimeWarning manage.py
 STACK := $(BIN)/python -m taskcenter.devstack
-SOURCES := taskcenter jobs queues_admin tests $(wildcard bench) manage.py
+SOURCES := taskcenter jobs queues_admin tests deploy $(wildcard bench) manage.py
 PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test check lint generate bench faults mutants worker shell lock clean venv venv-dev
+.PHONY: help audit run test check lint generate bench faults mutants worker shell lock clean venv venv-dev
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -57,6 +57,10 @@ faults: venv-dev ## The long form of the fault tests
 
 mutants: venv-dev ## Break one guard at a time and show that its fault test fails
 	@$(BIN)/python -m tests.faults.mutants
+
+audit: venv-dev ## Known vulnerabilities of the pinned packages; writes .data/sbom.json (CycloneDX)
+	@$(BIN)/python deploy/audit.py requirements.txt .data/sbom.json || \
+		{ status=$$?; [ $$status = 75 ] && [ "$$CI" = true ] || exit $$status; }
 
 worker: venv ## One more worker beside `make run`
 	@exec $(STACK) manage rqworker

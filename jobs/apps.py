@@ -4,6 +4,7 @@ from importlib import import_module
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.checks import CheckMessage, Tags, Warning, register
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
@@ -18,11 +19,29 @@ class JobsConfig(AppConfig):
         for module in ("jobs.builtin", *settings.TASKCENTER["HANDLERS"]):
             import_module(module)
         post_migrate.connect(_sync_contract, sender=self)
+        register(_check_wall, Tags.database)
 
 
 def _sync_contract(**_signal: object) -> None:
     """The contract's queues become rows with the tables; entries are noted for billing from now on, if it is set."""
     from jobs.operations import billing, queues  # models are not there at import time
+    from jobs.store import wall
 
     queues.sync_contract()
     billing.sync()
+    wall.build()
+
+
+def _check_wall(databases: object = None, **_given: object) -> list[CheckMessage]:
+    """With `check --database default`: whether the second wall between tenants stands."""
+    from jobs.store import wall
+
+    if not databases or not settings.TASKCENTER["TENANT_WALL"] or wall.is_there():
+        return []
+    return [
+        Warning(
+            "Reads of other tenants' keys have no second wall in the database.",
+            hint="CREATE ROLE taskcenter_tenant NOLOGIN; GRANT it to the owner and to the application's role; migrate.",
+            id="taskcenter.W001",
+        )
+    ]

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ INSTALLED_APPS = [
     "django_prometheus",
     "rest_framework",
     "drf_spectacular",
+    "axes",
     "jobs",  # before django_rq, so that our rqworker and rqscheduler commands win
     "queues_admin",
     "django_rq",
@@ -69,6 +71,7 @@ MIDDLEWARE = [
     "taskcenter.pages.Logins",
     "taskcenter.pages.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 ROOT_URLCONF = "taskcenter.urls"
@@ -97,6 +100,23 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# Wrong passwords of one user from one address; the next right one after the pause counts from zero again.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = env.integer("TASKCENTER_LOGIN_TRIES", 5, minimum=1, maximum=1000)
+AXES_COOLOFF_TIME = timedelta(
+    seconds=env.integer("TASKCENTER_LOGIN_PAUSE_S", 900, minimum=1, maximum=86_400)
+)
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "queues_admin.admin.base.address"
+AXES_LOCKOUT_CALLABLE = "queues_admin.admin.lockout.locked_out"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATA_UPLOAD_MAX_MEMORY_SIZE = (
     80 * 1024 * 1024
@@ -147,7 +167,15 @@ UPDATE_TASK = env.flag("UPDATE_TASK", True)
 TASK_POLL_INTERVAL = env.number("TASK_POLL_INTERVAL", 15.0, minimum=0.1, maximum=86_400)
 
 # --- Task Center --------------------------------------------------------------------------------
-_DERIVED_KEY = hashlib.sha256(f"taskcenter.secrets:{SECRET_KEY}".encode()).digest()
+
+
+def _derived(key: str) -> str:
+    """A Fernet key for those who set none of their own."""
+    return base64.urlsafe_b64encode(
+        hashlib.sha256(f"taskcenter.secrets:{key}".encode()).digest()
+    ).decode()
+
+
 TASKCENTER: dict[str, Any] = {
     "DIAGNOSTICS": env.flag("TASKCENTER_DIAGNOSTICS", False),
     "ALLOW_PRIVATE": env.flag("TASKCENTER_ALLOW_PRIVATE", False),
@@ -164,11 +192,16 @@ TASKCENTER: dict[str, Any] = {
     "PLAN_TYPED_CREDITS": env.integer(
         "TASKCENTER_PLAN_TYPED_CREDITS", 10_000_000, minimum=0, maximum=2**53
     ),
+    "FOUR_EYES_CREDITS": env.integer(
+        "TASKCENTER_FOUR_EYES_CREDITS", 10_000_000, minimum=0, maximum=2**53
+    ),
+    "TENANT_WALL": env.flag("TASKCENTER_TENANT_WALL", True),
     "RETENTION_S": env.integer("TASKCENTER_RETENTION_S", 604_800, minimum=0, maximum=10**9),
     "RUN_TIMEOUT_S": env.number("TASKCENTER_RUN_TIMEOUT_S", 1800.0, minimum=0.1, maximum=10**7),
     "STORAGE_DIR": env.folder("TASKCENTER_STORAGE_DIR", DATA_DIR / "storage"),
     "SECRET_KEYS": env.secrets("TASKCENTER_SECRET_KEYS")
-    or [base64.urlsafe_b64encode(_DERIVED_KEY).decode()],
+    or [_derived(key) for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)],
+    "ENCRYPT_PAYLOADS": env.flag("TASKCENTER_ENCRYPT_PAYLOADS", False),
     "MIDDLEWARE": env.words("TASKCENTER_MIDDLEWARE"),
     "HANDLERS": env.words("TASKCENTER_HANDLERS"),
     "PUBLIC_URL": env.url("TASKCENTER_PUBLIC_URL", "", ("http", "https")),

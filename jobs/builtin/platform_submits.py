@@ -1,5 +1,7 @@
 """Creating tasks on a platform: once each, and never again while an answer is missing (E-03)."""
 
+from typing import Any
+
 import msgspec
 
 from jobs.builtin import platform_ends as ends
@@ -7,15 +9,18 @@ from jobs.builtin import platform_steps as steps
 from jobs.builtin.platform_http import db
 from jobs.builtin.platform_walk import Walk
 from jobs.domain import ids
+from jobs.domain.errors import Misconfigured
 from jobs.operations import gates, hints
 from jobs.operations.breakers import Heard
 from jobs.operations.gates import Begun
 from jobs.operations.platform_facts import PlatformFactsRow
 from jobs.operations.runs import Run
 from jobs.platforms import base
+from jobs.store import sealed
 from jobs.store.crashes import crash_point
 
 _FULL_WAIT_S = 2.0
+_NO_KEY_S = 30.0
 _UNKNOWN = "a submit left and its answer is unknown"
 
 
@@ -34,22 +39,27 @@ async def _submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None
         walk.report(ends.cancelled(run, facts, "cancelled before it was submitted"))
         return None
     settings = walk.settings
+    try:
+        payload = msgspec.json.decode(sealed.opened(run.payload_json))
+    except Misconfigured:  # a rotation is going on: another worker has the key
+        walk.report(steps.postponed(run, facts, settings, _NO_KEY_S))
+        return None
     begun = await db(gates.begin_submit, run.id, settings.id, settings.max_concurrency)
     if begun is Begun.FULL:
         walk.report(steps.postponed(run, facts, settings, _FULL_WAIT_S))
         return None
     if begun is Begun.BEFORE:
         return await _look_up(walk, run, facts)
-    return await _send(walk, run, facts)
+    return await _send(walk, run, facts, payload)
 
 
-async def _send(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard:
+async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> Heard:
     ours = steps.reference(run, facts)
     answer = await walk.adapter.submit(
         base.SubmitRequest(
             task_id=ids.public_id(run.id),
             reference=ours,
-            payload=msgspec.json.decode(run.payload_json),
+            payload=payload,
             webhook_url=hints.webhook_url(walk.settings.config, ours),
         )
     )

@@ -1,10 +1,11 @@
 """The rows. Written by `operations` alone, read by `selectors`; no model has behaviour of its own."""
 
-from jobs.models.audit import AuditEntry, Event
+from jobs.models.audit import AuditEntry, AuditLink, AuditUnlinked, Event
 from jobs.models.credits import Account, CreditEntry
 from jobs.models.engine import (
     Aftermath,
     Control,
+    DigestKey,
     Duty,
     Idempotency,
     RedisShard,
@@ -37,11 +38,14 @@ __all__ = [
     "Aftermath",
     "ApiKey",
     "AuditEntry",
+    "AuditLink",
+    "AuditUnlinked",
     "BillingOutbox",
     "BillingSwitch",
     "Breaker",
     "Control",
     "CreditEntry",
+    "DigestKey",
     "Duty",
     "Event",
     "Flag",

@@ -45,3 +45,31 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.target}"
+
+
+class AuditLink(models.Model):
+    """An entry's place in the chain: its hash covers the entry and the hash before it (hex SHA-256)."""
+
+    seq = models.BigIntegerField(primary_key=True)
+    entry_id = models.BigIntegerField(unique=True)
+    hash = models.TextField()
+
+    class Meta:
+        db_table = "audit_link"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.seq}:{self.hash}"
+
+
+class AuditUnlinked(models.Model):
+    """Entries that are not in the chain yet; a trigger writes them down."""
+
+    entry_id = models.BigIntegerField(primary_key=True)
+
+    class Meta:
+        db_table = "audit_unlinked"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.entry_id)

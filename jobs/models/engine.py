@@ -24,6 +24,20 @@ class UniqueLock(models.Model):
         return self.key
 
 
+class DigestKey(models.Model):
+    """The one key of body digests while payloads are encrypted, sealed like a credential."""
+
+    id = models.SmallIntegerField(primary_key=True)
+    sealed = models.TextField()
+
+    class Meta:
+        db_table = "digest_key"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return "digest key"
+
+
 class Idempotency(models.Model):
     """The first answer to an idempotency key (`tenant:key`), kept as long as its task and at least 72 h."""
 

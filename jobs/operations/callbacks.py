@@ -9,7 +9,7 @@ from jobs.domain.states import State, Status
 from jobs.operations.locks import Refused
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import submit_many, submit_request
-from jobs.store import postgres
+from jobs.store import postgres, sealed
 
 _BATCH = 500
 
@@ -55,7 +55,9 @@ def _request(row: postgres.Row, *, with_result: bool = True) -> TaskRequest:
         "task_id": public,
         "status": Status(status).wire,
         "state": State(state).wire,
-        "result": None if result is None or not with_result else msgspec.json.decode(result),
+        "result": None
+        if result is None or not with_result
+        else msgspec.json.decode(sealed.opened(result)),
         "fail_reason": error,
         "credits": credits,
         "refunded_credits": refunded,
@@ -65,7 +67,7 @@ def _request(row: postgres.Row, *, with_result: bool = True) -> TaskRequest:
         type="http:callback",
         payload={
             "url": url,
-            "headers": msgspec.json.decode(headers) if headers else {},
+            "headers": msgspec.json.decode(sealed.opened(headers)) if headers else {},
             "body": body,
         },
         queue="critical",

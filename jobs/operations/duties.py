@@ -30,9 +30,10 @@ NAMES = (
     "plans",
     "billing",
     "ledger",
+    "audit",
 )
 # What a process that runs no tasks may take over: rescue needs an observer that was on time for a whole lease.
-SWEEPS = ("fold", "deadlines", "prune", "groups", "aftermath", "look", "billing", "ledger")
+SWEEPS = ("fold", "deadlines", "prune", "groups", "aftermath", "look", "billing", "ledger", "audit")
 EPOCH_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
 DISPATCH_BATCH = 200
 PRUNE_BATCH = 500

@@ -19,7 +19,7 @@ from jobs.operations import endings
 from jobs.operations.endings import Finish
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import submit_request
-from jobs.store import catalog, postgres
+from jobs.store import catalog, postgres, sealed
 
 log = structlog.get_logger("groups")
 
@@ -101,7 +101,7 @@ def _collect_one(due: _Due) -> bool:
         )[0][0]:
             return False
         members = postgres.fetch("group_members", {"group": due.group_id, "limit": rules.max_size})
-        members = _within_limit(members)
+        members = _within_limit([(m[0], sealed.opened(m[1]), *m[2:]) for m in members])
         full = len(members) >= rules.max_size
         if not members or (
             due.size >= rules.max_size and not full and due.newest_s < rules.grace_s
@@ -114,14 +114,13 @@ def _collect_one(due: _Due) -> bool:
 def _make(type_: str, rules: Aggregate, members: list[postgres.Row]) -> None:
     """One task from its members, which wait for it from now on."""
     first = members[0]
-    options = msgspec.json.decode(first[3])
-    group = options.get("group", "")
+    group = msgspec.json.decode(first[3]).get("group", "")
     made = submit_request(
         TaskRequest(
             type=rules.into,
             payload={"group": group, "members": [msgspec.json.decode(m[1]) for m in members]},
             queue=catalog.queues().name(first[2]),
-            headers=options.get("headers", {}),
+            headers=sealed.headers(first[3]),
         ),
         tenant_id=first[4],
         limited=False,

@@ -20,7 +20,7 @@ from jobs.operations.locks import (
     take_unique_locks,
 )
 from jobs.operations.requests import Prepared
-from jobs.store import postgres
+from jobs.store import postgres, sealed
 
 
 class _Row(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -166,7 +166,7 @@ def _row(item: Prepared, ticket: int) -> "_Row":
         custom_id=request.task_id,
         platform=request.platform,
         tags=request.tags,
-        payload=msgspec.Raw(item.payload_json.encode()),
+        payload=msgspec.Raw(sealed.close(item.payload_json).encode()),
         options=msgspec.Raw(item.options_json.encode()),
         limit_id=item.limit_id,
     )

@@ -11,7 +11,7 @@ from jobs.domain.states import State
 from jobs.handlers.registry import handler
 from jobs.models import Event
 from jobs.operations.checks import check_json
-from jobs.store import postgres
+from jobs.store import postgres, sealed
 
 
 def change(task_id: UUID, payload: Any, *, actor: str, tenant_id: int = 1) -> None:
@@ -39,6 +39,6 @@ def change(task_id: UUID, payload: Any, *, actor: str, tenant_id: int = 1) -> No
         postgres.query(
             "WITH i AS (UPDATE task_info SET payload = %s::jsonb WHERE id = %s)"
             " UPDATE task SET lane = %s WHERE id = %s RETURNING 1",
-            [text, task_id, int(lane), task_id],
+            [sealed.close(text), task_id, int(lane), task_id],
         )
         Event.objects.create(task_id=task_id, kind="payload", actor=actor, detail={})

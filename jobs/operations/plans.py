@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from jobs.domain.errors import Conflict, Invalid, NotFound
+from jobs.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from jobs.domain.plans import WATCHED, PlanAction, PlanState, must_type
 from jobs.models import Plan
 from jobs.operations import plan_freezing
@@ -69,7 +69,8 @@ def create(
 def execute(plan_id: int, *, actor: str, tenant_id: int = 1, count: int | None = None) -> None:
     """Carry the plan out as `actor`, after the undo window. `count`: the number of tasks, typed for a large plan.
 
-    Raises NotFound, Conflict (no preview any more, nothing to do), Invalid (the count is missing or another).
+    Raises NotFound, Conflict (no preview any more, nothing to do), Invalid (the count is missing or another),
+    Forbidden (a second person is needed).
     """
     with transaction.atomic():
         plan = _lock(plan_id, tenant_id)
@@ -82,6 +83,7 @@ def execute(plan_id: int, *, actor: str, tenant_id: int = 1, count: int | None =
                 field="count",
                 tasks=plan.tasks,
             )
+        _expect_second_person(plan, actor)
         undo_s = float(settings.TASKCENTER["PLAN_UNDO_S"])
         postgres.query(
             "UPDATE plan SET state = 'running', state_reason = '', executed_by = %s,"
@@ -152,6 +154,15 @@ def _check(action: PlanAction, rate: int | None, canary: int | None, stop_percen
             raise Invalid(f"`{name}` must be between 1 and {most}", field=name, given=value)
     if canary is not None and action not in WATCHED:
         raise Invalid("Only retry and redrive have a canary", field="canary")
+
+
+def _expect_second_person(plan: Plan, actor: str) -> None:
+    limit = int(settings.TASKCENTER["FOUR_EYES_CREDITS"])
+    if limit and max(plan.refund, plan.charge) > limit and actor == plan.created_by:
+        raise Forbidden(
+            "A plan that moves so many credits is executed by somebody else than who made it",
+            limit=limit,
+        )
 
 
 def _must_type(plan: Plan) -> bool:

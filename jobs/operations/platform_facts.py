@@ -12,7 +12,7 @@ from jobs.domain.states import Status
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import submit_many
 from jobs.platforms.registry import cancels_in_two_phases
-from jobs.store import postgres
+from jobs.store import postgres, sealed
 
 log = structlog.get_logger("platforms")
 
@@ -67,7 +67,7 @@ def keep(mine: set[str], outcomes: Sequence[Outcome]) -> None:
             "cancel_answers": [f.cancel_answer for _, f in facts],
             "urls": [msgspec.json.encode(f.urls).decode() for _, f in facts],
             "answers": [
-                None if f.answer is None else msgspec.json.encode(f.answer).decode()
+                None if f.answer is None else sealed.close(msgspec.json.encode(f.answer).decode())
                 for _, f in facts
             ],
         },

@@ -1,6 +1,5 @@
 """A request becomes the row it is to be: checked, priced, with its queue, limits and locks. No lock is taken here."""
 
-import hashlib
 import math
 from typing import Any
 
@@ -16,7 +15,7 @@ from jobs.handlers.registry import PLATFORM_RUN, Handler, handler
 from jobs.models.tasks import Flag
 from jobs.operations.checks import check_json, check_options, check_shards, check_text
 from jobs.operations.requests import Prepared, TaskRequest
-from jobs.store import catalog
+from jobs.store import catalog, sealed
 
 
 def prepare(
@@ -150,7 +149,7 @@ def _queue(request: TaskRequest, found: Handler, limited: bool, tenant_id: int) 
 def _options(request: TaskRequest, actor: str | None) -> str:
     kept = {
         "group": request.group,
-        "headers": request.headers,
+        "headers": sealed.close_value(request.headers) if request.headers else None,
         "callback_url": request.callback_url,
         "front": request.front,
         "actor": actor,
@@ -195,7 +194,7 @@ def _first(*values: Any) -> Any:
 def _body_hash(request: TaskRequest) -> str:
     """What makes two bodies the same for an idempotency key; the trace id is not part of what is asked."""
     asked = msgspec.structs.replace(request, trace_id=None)
-    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+    return sealed.digest(msgspec.json.encode(asked, order="deterministic"))
 
 
 def _lock(prepared: Prepared) -> None:
@@ -213,7 +212,7 @@ def _lock(prepared: Prepared) -> None:
         ).decode()
     )
     kind = "key" if request.unique_key else "body"
-    digest = hashlib.sha256(f"{kind}:{basis}".encode()).hexdigest()
+    digest = sealed.digest(f"{kind}:{basis}".encode())
     prepared.lock_key = f"{prepared.tenant_id}:{digest}"
     prepared.lock_for_s = window_s
     options = msgspec.json.decode(prepared.options_json)

@@ -11,7 +11,7 @@ import msgspec
 from django.db import OperationalError, transaction
 
 from jobs.domain.errors import Conflict, IdempotencyMismatch
-from jobs.store import postgres, secrets
+from jobs.store import postgres, sealed, secrets
 
 ABANDONED_S = 60
 
@@ -42,7 +42,7 @@ class Once:
 
     @property
     def body_hash(self) -> str:
-        return hashlib.sha256(self.asked).hexdigest()
+        return sealed.digest(self.asked)
 
 
 def once(request: Once, act: Callable[[], Answer]) -> tuple[Answer, bool]:
@@ -95,19 +95,19 @@ def _take(request: Once) -> Answer | None:
     )
     if not rows:
         raise _in_work()  # given back a moment ago
-    [(body_hash, sealed)] = rows
+    [(body_hash, token)] = rows
     if body_hash != request.body_hash:
         raise IdempotencyMismatch(key=request.key)
-    if sealed is None:
+    if token is None:
         raise _in_work()
-    return msgspec.json.decode(secrets.unseal(sealed), type=Answer)
+    return msgspec.json.decode(secrets.unseal(token), type=Answer)
 
 
 def _keep(request: Once, answer: Answer) -> None:
-    sealed = secrets.seal(msgspec.json.encode(answer).decode())
+    token = secrets.seal(msgspec.json.encode(answer).decode())
     postgres.query(
         "UPDATE idempotency SET answer = jsonb_build_object('sealed', %s::text) WHERE key = %s RETURNING 1",
-        [sealed, request.row_key],
+        [token, request.row_key],
     )
 
 

@@ -13,7 +13,7 @@ from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import State, Status
 from jobs.operations import credits, endings, platform_facts, tickets
-from jobs.store import catalog, postgres
+from jobs.store import catalog, postgres, sealed
 
 log = structlog.get_logger("runs")
 
@@ -24,7 +24,10 @@ _RETRYABLE = {"40P01", "40001", "55P03"}
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A claimed task: what the lanes need to run it. `left_s`: seconds to its deadline at the claim."""
+    """A claimed task: what the lanes need to run it. `left_s`: seconds to its deadline at the claim.
+
+    `payload_json` and the headers in `options_json` as they are stored: whoever reads them opens them.
+    """
 
     id: str
     token: int
@@ -219,7 +222,8 @@ def _settle_params(worker_id: int, batch: Sequence[Outcome]) -> dict[str, object
         "kinds": [int(o.kind) for o in batch],
         "errors": [o.error or o.fail_reason for o in batch],
         "results": [
-            None if o.result is None else msgspec.json.encode(o.result).decode() for o in batch
+            None if o.result is None else sealed.close(msgspec.json.encode(o.result).decode())
+            for o in batch
         ],
         "progress": [o.progress for o in batch],
         "crashed": [int(o.crashed) for o in batch],

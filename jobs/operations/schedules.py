@@ -15,7 +15,7 @@ from jobs.operations.planned_types import PERIODIC
 from jobs.operations.preparing import prepare
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import Submitted, submit_request
-from jobs.store import postgres
+from jobs.store import postgres, sealed
 
 log = structlog.get_logger("schedules")
 
@@ -177,7 +177,7 @@ def _request(schedule: Schedule, due: datetime | None) -> TaskRequest:
         **schedule.options,
         "idempotency_key": key,
     }
-    return _decoded(schedule.type, schedule.payload, options)
+    return _decoded(schedule.type, sealed.opened_value(schedule.payload), options)
 
 
 def _decoded(type_: str, payload: Any, options: Mapping[str, Any]) -> TaskRequest:
@@ -197,9 +197,9 @@ def _apply(schedule: Schedule, given: Mapping[str, Any]) -> None:
     if schedule.type == PERIODIC:
         raise Invalid("A schedule makes tasks, not schedules", field="type")
     clock.check(schedule.cron, schedule.timezone)
-    prepare(
-        _decoded(schedule.type, schedule.payload, schedule.options), tenant_id=schedule.tenant_id
-    )
+    payload = schedule.payload if "payload" in given else sealed.opened_value(schedule.payload)
+    prepare(_decoded(schedule.type, payload, schedule.options), tenant_id=schedule.tenant_id)
+    schedule.payload = sealed.close_value(payload)
     if not schedule.enabled:
         schedule.next_at = None
     elif schedule.next_at is None or {"cron", "timezone"} & set(given):

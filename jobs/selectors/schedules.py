@@ -10,7 +10,7 @@ from jobs.domain.errors import NotFound
 from jobs.models import Schedule
 from jobs.selectors.masking import masked
 from jobs.selectors.paging import Page, cursor, key_int, whole
-from jobs.store import postgres
+from jobs.store import postgres, sealed
 
 MOST = 1000
 
@@ -87,7 +87,7 @@ def of(row: Schedule) -> ScheduleView:
         cron=row.cron,
         timezone=row.timezone,
         type=row.type,
-        payload=masked(row.payload),
+        payload=masked(sealed.shown_value(row.payload)),
         options=masked(row.options),
         missed=row.missed,
         enabled=row.enabled,

@@ -8,7 +8,7 @@ import msgspec
 from jobs.domain.errors import Invalid
 from jobs.domain.states import State, state_from_wire, status_from_wire
 from jobs.handlers.registry import canonical
-from jobs.store import catalog
+from jobs.store import catalog, sealed
 
 _LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
 _MAX_PATH = 8
@@ -83,6 +83,11 @@ class Where:
         if wanted.q is not None:
             run = "SELECT 1 FROM task_run r WHERE r.task_id = t.id AND r.error ILIKE %(q)s"
             self.add(f"EXISTS ({run})", q=f"%{wanted.q.translate(_LIKE)}%")
+        if wanted.payload and sealed.is_on():
+            raise Invalid(
+                "Payloads are encrypted here and cannot be searched; use tags or the business id",
+                field="payload",
+            )
         for nr, (path, value) in enumerate(wanted.payload.items()):
             keys = {f"path{nr}": _path(path), f"value{nr}": value}
             self.add(f"i.payload #>> %(path{nr})s::text[] = %(value{nr})s", **keys)

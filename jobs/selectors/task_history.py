@@ -12,7 +12,7 @@ from jobs.domain.errors import TaskNotFound
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
 from jobs.selectors.paging import Page, whole
-from jobs.store import postgres
+from jobs.store import postgres, sealed
 
 MOST = 1000
 
@@ -126,5 +126,5 @@ def _attempt(job_id: Callable[[int], str], row: postgres.Row) -> Attempt:
         duration=None if took is None else round(took.total_seconds(), 3),
         worker=worker,
         error=error,
-        result=None if result is None else msgspec.Raw(result.encode()),
+        result=None if result is None else msgspec.Raw(sealed.shown(result).encode()),
     )

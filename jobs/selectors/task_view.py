@@ -7,9 +7,10 @@ from uuid import UUID
 import msgspec
 
 from jobs.domain import ids
+from jobs.domain.errors import Misconfigured
 from jobs.domain.states import State, Status
 from jobs.selectors.masking import masked
-from jobs.store import catalog, postgres
+from jobs.store import catalog, postgres, sealed
 
 BASE = "/api/v1"
 
@@ -197,9 +198,10 @@ def first_line(error: str | None) -> str | None:
 
 
 def _headers(options: str, mask: bool) -> dict[str, str]:
-    headers: dict[str, str] = (
-        {} if options == "{}" else msgspec.json.decode(options).get("headers") or {}
-    )
+    try:
+        headers = sealed.headers(options)
+    except Misconfigured:
+        return {}
     return masked(headers) if mask else headers
 
 
@@ -211,6 +213,7 @@ def _limit_key(options: str) -> str | msgspec.UnsetType:
 
 
 def _json(text: str, mask: bool) -> Any:
+    text = sealed.shown(text)
     return masked(msgspec.json.decode(text)) if mask else msgspec.Raw(text.encode())
 
 

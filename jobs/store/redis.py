@@ -226,9 +226,9 @@ def epoch_and_run_id() -> tuple[int | None, str]:
 
 
 @_guarded
-def eviction_policy() -> str:
-    """What Redis does when its memory is full; empty where it does not tell."""
-    return str(client().info("memory").get("maxmemory_policy", ""))
+def facts() -> dict[str, object]:
+    """INFO's sections on the server and its memory; a managed server may tell less."""
+    return {**client().info("server"), **client().info("memory")}
 
 
 @_guarded

@@ -11,25 +11,41 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 
-@functools.cache
-def _fernet() -> "MultiFernet":
+@functools.lru_cache(maxsize=4)
+def _fernet(keys: tuple[str, ...]) -> "MultiFernet":
     from cryptography.fernet import Fernet, MultiFernet  # 6 MB that most processes never need
 
-    return MultiFernet([Fernet(key) for key in settings.TASKCENTER["SECRET_KEYS"]])
+    return MultiFernet([Fernet(key) for key in keys])
+
+
+def _keys() -> tuple[str, ...]:
+    return tuple(settings.TASKCENTER["SECRET_KEYS"])
 
 
 def seal(text: str) -> str:
     """The text as a sealed token; an empty text stays empty."""
-    return _fernet().encrypt(text.encode()).decode() if text else ""
+    return _fernet(_keys()).encrypt(text.encode()).decode() if text else ""
 
 
 def unseal(token: str) -> str:
     """The text behind a token. Raises Misconfigured when no key opens it."""
+    found = _opened(token, _keys())
+    if found is None:
+        raise Misconfigured("A stored secret cannot be opened with the present keys")
+    return found
+
+
+def is_fresh(token: str) -> bool:
+    """Whether the first key opens it, so that the others may go."""
+    return _opened(token, _keys()[:1]) is not None
+
+
+def _opened(token: str, keys: tuple[str, ...]) -> str | None:
     if not token:
         return ""
     from cryptography.fernet import InvalidToken
 
     try:
-        return _fernet().decrypt(token.encode()).decode()
-    except InvalidToken as error:
-        raise Misconfigured("A stored credential cannot be opened with the present keys") from error
+        return _fernet(keys).decrypt(token.encode()).decode()
+    except InvalidToken:
+        return None

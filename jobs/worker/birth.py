@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 
 from jobs.domain.errors import RedisUnavailable
+from jobs.lifecycle import redis_versions
 from jobs.operations import workers
 from jobs.store import redis
 from jobs.worker import db
@@ -51,14 +52,19 @@ def settings_in_force(engine: "Engine") -> dict[str, object]:
     }
 
 
-def warn_of_eviction(engine: "Engine") -> None:
-    """A Redis that may throw keys away under pressure throws tickets away: nothing is lost, much is late."""
+def warn_of_redis(engine: "Engine") -> None:
+    """A server that is too old or has a known hole, or may throw tickets away: nothing is lost then, much late."""
     if not engine.uses_redis:
         return
     try:
-        policy = redis.eviction_policy()
+        facts = redis.facts()
     except RedisUnavailable:
         return
+    version, policy = str(facts.get("redis_version", "")), str(facts.get("maxmemory_policy", ""))
+    if redis_versions.too_old(facts):
+        log.error("REDIS IS TOO OLD: at least 6.2 is needed", redis_version=version)
+    elif redis_versions.has_hole(facts):
+        log.warning("this Redis has a known hole in Lua: update it", redis_version=version)
     if policy not in ("", "noeviction"):
         log.error(
             "REDIS MAY EVICT TICKETS: set maxmemory-policy to noeviction", maxmemory_policy=policy

@@ -12,6 +12,7 @@ from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
 from jobs.operations import (
     aftermath,
+    audit_chain,
     billing,
     duties,
     groups,
@@ -164,6 +165,7 @@ def slow(leases: Leases, punctual_s: Callable[[], float]) -> Duties:
         Duty("prune", 10.0, _prune),
         Duty("billing", 1.0, _bill),
         Duty("ledger", 60.0, _plain(ledger.Reconciler().step)),
+        Duty("audit", 1.0, _link),
         Duty("plans", 5.0, _plain(plans.tend)),
     ]
     if settings.ASYNQ_POLLING_ENABLED:
@@ -206,6 +208,11 @@ def _rescue(punctual_s: Callable[[], float]) -> Callable[[], None]:
 def _bill() -> float | None:
     """Again at once after a full batch."""
     return 0.0 if billing.sync() and billing.deliver() == billing.BATCH else None
+
+
+def _link() -> float | None:
+    """Again at once after a full batch."""
+    return 0.0 if audit_chain.link() == audit_chain.BATCH else None
 
 
 def _prune() -> None:

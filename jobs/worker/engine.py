@@ -92,7 +92,7 @@ class Engine:
         """Be born in the database (waiting for it) and start the threads. Raises UnknownQueue."""
         db.prepare_often_used()
         self.worker_id = birth.be_born(self, check=True)
-        birth.warn_of_eviction(self)
+        birth.warn_of_redis(self)
         self.threads.spawn("heartbeat", lambda: self.heartbeat.step(1.0))
         if not self.consumes:
             log.warning(

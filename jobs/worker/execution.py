@@ -7,12 +7,11 @@ import time
 import traceback
 from typing import Any
 
-import msgspec
 import structlog
 from django.conf import settings
 
 from jobs.domain import ids
-from jobs.domain.errors import Invalid, UnknownType
+from jobs.domain.errors import Invalid, Misconfigured, UnknownType
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import Lane, State, Status
 from jobs.handlers.context import Context
@@ -28,11 +27,11 @@ from jobs.lifecycle.settlement import (
     TimedOutAfter,
     decide,
 )
+from jobs.store import sealed
 from jobs.worker import middleware
 from jobs.worker.records import Active, Why
 
 _UNKNOWN_TYPE_S = 30.0
-_NO_ROOT = "{}"
 
 
 def equip(rec: Active) -> Outcome | None:
@@ -42,15 +41,19 @@ def equip(rec: Active) -> Outcome | None:
         rec.handler = found = handler(run.type)
         if rec.lane is Lane.PLATFORM:
             return None
-        rec.payload = found.parse_json(run.payload_json)
-    except UnknownType as error:  # a rolling deploy: another worker has it, never archive for it
+        rec.payload = found.parse_json(sealed.opened(run.payload_json))
+        chained = middleware.chain(found)
+        if chained is not None or found.takes_context:
+            rec.context = _context(rec)
+    except (
+        UnknownType,
+        Misconfigured,
+    ) as error:  # a rolling deploy or rotation: another worker has
+        # the type or the key; never archive for it
         delay_s = _UNKNOWN_TYPE_S * random.uniform(0.8, 1.2)
         return _plain(rec, Kind.POSTPONED, State.RETRY, str(error), delay_s=delay_s, counts=False)
     except Invalid as error:
         return dead(rec, f"InvalidPayload: {error}")
-    chained = middleware.chain(found)
-    if chained is not None or found.takes_context:
-        rec.context = _context(rec)
     if chained is not None:
         rec.call = chained
     return None
@@ -160,7 +163,6 @@ def _plain(rec: Active, kind: Kind, state: State, error: str, **more: Any) -> Ou
 
 def _context(rec: Active) -> Context:
     run = rec.run
-    options = msgspec.json.decode(run.options_json) if run.options_json != _NO_ROOT else {}
     limits = [x for x in (run.left_s, run.timeout_ms and run.timeout_ms / 1000) if x is not None]
 
     def report(percent: int) -> None:
@@ -177,7 +179,7 @@ def _context(rec: Active) -> Context:
         business_id=run.business_id,
         trace_id=run.trace_id,
         tenant_id=run.tenant_id,
-        headers=options.get("headers") or {},
+        headers=sealed.headers(run.options_json),
         _report=report,
     )
 

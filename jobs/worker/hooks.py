@@ -8,15 +8,14 @@ import asyncio
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-import msgspec
 import structlog
 from django.db import close_old_connections
 
 from jobs.domain import ids
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.handlers.failure import Failure, Hook
+from jobs.store import sealed
 from jobs.worker.records import Active
 
 log = structlog.get_logger("hooks")
@@ -95,7 +94,6 @@ def _hooks(rec: Active, outcome: Outcome) -> Iterator[tuple[str, Hook]]:
 
 def _failure(rec: Active, outcome: Outcome) -> Failure:
     run = rec.run
-    options: dict[str, Any] = msgspec.json.decode(run.options_json)
     again = outcome.kind in (Kind.RETRIED, Kind.CRASHED)
     return Failure(
         task_id=ids.public_id(run.id),
@@ -110,7 +108,7 @@ def _failure(rec: Active, outcome: Outcome) -> Failure:
         business_id=run.business_id,
         trace_id=run.trace_id,
         tenant_id=run.tenant_id,
-        headers=options.get("headers") or {},
+        headers=sealed.headers(run.options_json),
     )
 
 

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from jobs.builtin.reports import safe
 from jobs.domain.errors import NotFound, TaskCenterError
 from jobs.domain.plans import ItemState
 from jobs.models import Plan
@@ -22,7 +23,6 @@ from queues_admin.admin.plan_words import ACTIONS, STATES, filter_words, reason_
 
 REFRESH_S = 3
 SIZE = 50
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = ("task_id", "was", "queue", "user_id", "credits", "state", "reason", "error", "at")
 _RESULTS = {
     "waiting": gettext_lazy("Waiting"),
@@ -151,8 +151,5 @@ def _csv(plan_id: int) -> Iterator[str]:
 
 
 def _cell(item: PlanItemView, name: str) -> Any:
-    """No spreadsheet takes it for a formula."""
     value = getattr(item, name)
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return "'" + value
-    return value.isoformat() if isinstance(value, datetime) else value
+    return value.isoformat() if isinstance(value, datetime) else safe(value)

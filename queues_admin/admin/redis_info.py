@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from jobs.lifecycle import redis_versions
 from jobs.models import RedisShard
 from jobs.store import keys
 from jobs.store.redis import client
@@ -78,6 +79,10 @@ def _ask() -> tuple[dict[str, Any], str]:
 
 def _warnings(info: dict[str, Any]) -> list[str]:
     found = []
+    if redis_versions.too_old(info):
+        found.append(_("This Redis is too old: at least 6.2 is needed."))
+    elif redis_versions.has_hole(info):
+        found.append(_("This release has a known hole in its Lua (CVE-2025-49844): update it."))
     if info.get("maxmemory_policy") != "noeviction":
         found.append(
             _("The eviction policy is %(policy)s: Redis may drop tickets. Set noeviction.")

@@ -18,6 +18,7 @@ from jobs.models import CreditEntry, PlatformTask
 from jobs.selectors import task_history, tasks
 from jobs.selectors.masking import masked
 from jobs.selectors.task_view import TaskView
+from jobs.store import sealed
 from queues_admin.admin.accounts import lines
 from queues_admin.admin.base import may, page, read_only
 from queues_admin.admin.task_search import slug, task_uuid
@@ -126,7 +127,8 @@ def _platform(task_id: UUID) -> dict[str, Any] | None:
     known = PlatformTask.objects.filter(pk=task_id).first()
     if known is None:
         return None
-    return {"known": known, "answer": pretty(known.answer) if known.answer is not None else ""}
+    answer = sealed.shown_value(known.answer)
+    return {"known": known, "answer": pretty(answer) if answer is not None else ""}
 
 
 def _related(view: TaskView) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -17,7 +17,7 @@ from jobs.domain.errors import Forbidden, Invalid, NotFound, TaskCenterError, Ta
 from jobs.operations import audits, repeats
 from jobs.operations.keys import Caller
 from jobs.selectors.paging import part
-from jobs.store import catalog
+from jobs.store import catalog, wall
 from queues_admin.api import auth, envelope, errors, openapi, parsing, throttle
 from queues_admin.api.envelope import Reply
 
@@ -35,7 +35,7 @@ class Endpoint:
     """`action` names the change in the audit log; one that changes something without a name is a submit.
 
     `body`, `query`, `data` are the types of what comes in and goes out; `prefix` gathers `payload.<path>`.
-    `repeats`: what an Idempotency-Key does on a POST.
+    `repeats`: what an Idempotency-Key does on a POST. `own_wall`: a GET that waits, without a transaction.
     """
 
     summary: str
@@ -50,6 +50,7 @@ class Endpoint:
     optional_body: bool = False
     prefix: str | None = None
     repeats: Repeats = Repeats.WHOLE
+    own_wall: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -91,6 +92,12 @@ class Call:
     def page(self, items: Sequence[Any]) -> Reply:
         """The part of a list, read as a whole, that the query (ShortListQuery) asks for."""
         return Reply(data=part(items, self.query.cursor, self.query.limit))
+
+    def wall(self) -> AbstractContextManager[None]:
+        """Around reads: for keys of other tenants a transaction that sees their own rows only."""
+        if self.of_house or not wall.is_built():
+            return nullcontext()
+        return wall.behind(self.tenant_id)
 
     def require(self, scope: str) -> None:
         auth.require(self.caller, scope)
@@ -190,6 +197,9 @@ def _answer(spec: Endpoint, view: View, request: HttpRequest, path: dict[str, st
 def _carried_out(spec: Endpoint, call: Call, view: Callable[[], Reply]) -> HttpResponse:
     """With an Idempotency-Key a change is made once, and whoever asks again gets the first answer."""
     key = call.request.META.get("HTTP_IDEMPOTENCY_KEY")
+    if call.request.method == "GET" and not spec.own_wall:
+        with call.wall():
+            return envelope.success(view())
     if key is None or call.request.method != "POST" or spec.repeats is Repeats.OWN:
         return envelope.success(view())
     if not 1 <= len(key) <= 512 or not key.isprintable():

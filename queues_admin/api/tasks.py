@@ -104,6 +104,7 @@ class Task(Api):
         summary="Read a task; `wait` answers when it has ended",
         scope="read",
         query=OneTaskQuery,
+        own_wall=True,
         data=TaskView,
         raises=(NotFound,),
     )
@@ -135,6 +136,7 @@ class Status(Api):
         summary="Read a task (the short name)",
         scope="read",
         query=OneTaskQuery,
+        own_wall=True,
         data=TaskView,
         raises=(NotFound,),
     )
@@ -187,11 +189,13 @@ def submit(call: Call) -> Reply:
 
 
 def read(call: Call, task_id: str) -> Reply:
-    found = identify(task_id, call.tenant_id)
-    view = tasks.get(found, call.tenant_id)
+    with call.wall():
+        found = identify(task_id, call.tenant_id)
+        view = tasks.get(found, call.tenant_id)
     if call.query.wait and view.finished_at is None and view.state != "archived":
         waiting.until_ended(found, call.query.wait, caller=call.caller.key_id)
-        view = tasks.get(found, call.tenant_id)
+        with call.wall():
+            view = tasks.get(found, call.tenant_id)
     return Reply(data=view)
 
 

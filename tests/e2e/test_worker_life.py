@@ -203,7 +203,7 @@ def test_results_are_kept_while_postgres_is_away(processes: Processes, servers: 
     assert process.alive
 
 
-@pytest.mark.req("X-13")
+@pytest.mark.req("X-13", "S03")
 def test_whatever_someone_writes_into_redis_only_registered_handlers_run(
     processes: Processes, redis: Any
 ) -> None:

@@ -85,7 +85,7 @@ def test_rqs_stop_job_command_cancels_exactly_that_task(processes: Processes) ->
     assert column(other, "status") == 4
 
 
-@pytest.mark.req("X-13")
+@pytest.mark.req("X-13", "S30")
 def test_a_stock_rq_worker_is_slow_but_not_wrong(processes: Processes) -> None:
     tasks = [submit("debug:echo", {"n": 1}).id, sleep(0.1, "thread"), submit("debug:noop").id]
     process = processes.run(

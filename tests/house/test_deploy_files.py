@@ -24,7 +24,7 @@ def test_the_dockerfile_has_nothing_that_hadolint_minds() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.req("D-02")
+@pytest.mark.req("D-02", "S26")
 def test_the_image_runs_as_nobody_in_particular_and_looks_after_its_health() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^USER (.+)$", text, re.MULTILINE) == ["10001:10001"]
@@ -59,7 +59,7 @@ def test_the_compose_file_holds_no_secret_and_its_redis_is_durable_and_closed() 
         assert needed in text
 
 
-@pytest.mark.req("T-07")
+@pytest.mark.req("T-07", "S25")
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
 def test_every_dependency_is_pinned_with_hashes_and_names_no_index(name: str) -> None:
     text = (ROOT / name).read_text()
@@ -69,7 +69,7 @@ def test_every_dependency_is_pinned_with_hashes_and_names_no_index(name: str) ->
     assert not re.search(r"https?://|file:/|--(extra-)?index|--find-links|--trusted-host", text)
 
 
-@pytest.mark.req("T-07")
+@pytest.mark.req("T-07", "S21")
 def test_a_start_on_the_developers_key_without_debug_refuses_in_one_line() -> None:
     done = _run(sys.executable, "manage.py", "check", SECRET_KEY="", DEBUG="false")
     assert done.returncode == 1
@@ -86,7 +86,7 @@ def test_a_wrong_value_stops_the_start_in_one_line() -> None:
     )
 
 
-@pytest.mark.req("T-07")
+@pytest.mark.req("T-07", "S22")
 def test_the_deployment_check_is_clean_with_production_settings() -> None:
     done = _run(
         *(sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"),

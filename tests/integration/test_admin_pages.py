@@ -209,7 +209,7 @@ def test_a_page_costs_a_fixed_number_of_queries(root: Client, url: str) -> None:
     assert few < 25
 
 
-@pytest.mark.req("V-14")
+@pytest.mark.req("V-14", "S09")
 @pytest.mark.parametrize("model", [m for m in admin.site._registry if m._meta.app_label == "jobs"])
 def test_no_page_holds_inline_script_or_style(root: Client, model: Any) -> None:
     page = text(root.get(f"/admin/jobs/{model._meta.model_name}/"))

@@ -59,7 +59,7 @@ def test_a_stranger_is_sent_to_the_login(url: str) -> None:
     assert answer["Location"].startswith("/admin/login/")
 
 
-@pytest.mark.req("T-03", "V-12")
+@pytest.mark.req("T-03", "V-12", "S19")
 @pytest.mark.parametrize(("url", "role"), [*PAGES.items(), *CHANGES.items()])
 def test_each_page_opens_for_its_role(url: str, role: str) -> None:
     assert client_of(role).get(url).status_code == 200
@@ -73,7 +73,7 @@ def test_a_viewer_opens_nothing_beyond_viewing(url: str) -> None:
     assert client_of("viewer").get(url).status_code == 403
 
 
-@pytest.mark.req("T-03", "T-06")
+@pytest.mark.req("T-03", "T-06", "S19")
 @pytest.mark.parametrize("url", CHANGES)
 def test_a_viewers_post_changes_nothing_and_is_audited(url: str) -> None:
     answer = client_of("viewer").post(url, {"reason": "because", "amount": 5, "user_id": 1})
@@ -85,7 +85,7 @@ def test_a_viewers_post_changes_nothing_and_is_audited(url: str) -> None:
     assert entry.actor == "user:viewer"
 
 
-@pytest.mark.req("T-03")
+@pytest.mark.req("T-03", "S19")
 def test_only_finance_cancels_what_was_charged() -> None:
     credits.grant(user_id=1, amount=10, reason="x", actor="test")
     task = submit("debug:noop", user_id=1, credits=10)
@@ -123,7 +123,7 @@ def test_the_menu_offers_what_the_role_may_open() -> None:
     ]
 
 
-@pytest.mark.req("T-03")
+@pytest.mark.req("T-03", "S30")
 def test_django_rqs_own_pages_need_a_permission_on_every_address() -> None:
     nobody, viewer = client_of(None), client_of("viewer")
     for url in (

@@ -297,7 +297,7 @@ def test_an_action_that_the_state_forbids_is_refused_and_audited(root: Client) -
     assert len(audits("task.cancel", refused=True)) == 1
 
 
-@pytest.mark.req("V-12")
+@pytest.mark.req("V-12", "S12")
 def test_nothing_changes_by_get(root: Client) -> None:
     made = in_state(State.SCHEDULED)
     for verb in ("run", "archive", "delete", "cancel"):
@@ -305,7 +305,7 @@ def test_nothing_changes_by_get(root: Client) -> None:
     assert row(made.id, "state") == State.SCHEDULED
 
 
-@pytest.mark.req("V-12")
+@pytest.mark.req("V-12", "S12")
 def test_a_post_without_its_csrf_token_is_refused() -> None:
     made = in_state(State.SCHEDULED)
     trusting = client_of("root")

@@ -67,7 +67,7 @@ BODIES: list[tuple[str, bytes, int]] = [
 ]
 
 
-@pytest.mark.req("S-07", "A-03", "A-04")
+@pytest.mark.req("S-07", "A-03", "A-04", "S15", "S16")
 @pytest.mark.parametrize(("body", "status"), [b[1:] for b in BODIES], ids=[b[0] for b in BODIES])
 def test_a_bad_body_is_refused_and_nothing_is_stored(
     caller: ApiClient, body: bytes, status: int
@@ -83,7 +83,7 @@ def test_a_bad_body_does_not_use_up_its_idempotency_key(caller: ApiClient) -> No
     api.data(caller.post("/tasks", {"type": "debug:noop"}, Idempotency_Key="k"), 201)
 
 
-@pytest.mark.req("A-03", "A-04")
+@pytest.mark.req("A-03", "A-04", "S11")
 @pytest.mark.parametrize(
     ("query", "status"),
     [

@@ -45,7 +45,7 @@ def _wrong_keys() -> list[str]:
     ]
 
 
-@pytest.mark.req("A-01", "T-02")
+@pytest.mark.req("A-01", "T-02", "S06")
 def test_every_wrong_key_gets_the_same_401(admin: ApiClient) -> None:
     answers = set()
     for key in _wrong_keys():
@@ -59,11 +59,11 @@ def test_every_wrong_key_gets_the_same_401(admin: ApiClient) -> None:
     assert next(iter(answers))[0] == 401
 
 
-@pytest.mark.req("T-02")
+@pytest.mark.req("T-02", "S12")
 def test_no_endpoint_answers_without_a_key_or_to_a_session(admin: ApiClient) -> None:
-    get_user_model().objects.create_superuser("root", "root@example.org", "pw-of-a-test")
+    root = get_user_model().objects.create_superuser("root", "root@example.org")
     client = Client(raise_request_exception=False)
-    client.login(username="root", password="pw-of-a-test")
+    client.force_login(root)
     for pattern in urls.urlpatterns:
         if not hasattr(pattern.callback, "cls"):
             continue
@@ -101,7 +101,7 @@ SCOPES: list[tuple[str, str, Any, str]] = [
 ]
 
 
-@pytest.mark.req("T-02", "T-06")
+@pytest.mark.req("T-02", "T-06", "S05")
 @pytest.mark.parametrize(("method", "path", "body", "scope"), SCOPES)
 def test_a_key_can_do_what_its_scopes_say(
     admin: ApiClient, method: str, path: str, body: Any, scope: str
@@ -116,7 +116,7 @@ def test_a_key_can_do_what_its_scopes_say(
     assert admin.call(method, path, body).status_code != 403
 
 
-@pytest.mark.req("T-02")
+@pytest.mark.req("T-02", "S04")
 def test_a_key_is_shown_once_listed_without_its_secret_and_refused_after_its_revocation(
     admin: ApiClient,
 ) -> None:
@@ -132,7 +132,7 @@ def test_a_key_is_shown_once_listed_without_its_secret_and_refused_after_its_rev
     error(admin.post("/keys", {"name": "robot", "scopes": ["everything"]}), 422)
 
 
-@pytest.mark.req("T-02")
+@pytest.mark.req("T-02", "S05")
 def test_another_process_refuses_a_revoked_key_within_five_seconds(admin: ApiClient) -> None:
     assert auth._KEPT_S < 5
     made = keys.create(name="k", scopes=["read"])
@@ -187,7 +187,7 @@ def test_a_change_that_cannot_be_audited_does_not_happen(
     assert postgres.query("SELECT paused FROM queue WHERE name = 'low'") == [(False,)]
 
 
-@pytest.mark.req("A-03")
+@pytest.mark.req("A-03", "S17")
 def test_an_unexpected_error_shows_nothing_of_its_inside(
     admin: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

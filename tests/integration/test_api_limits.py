@@ -71,7 +71,7 @@ def test_a_limit_is_shared_among_web_processes_and_zero_is_none(
     assert "RateLimit-Limit" not in admin.get("/queues").headers
 
 
-@pytest.mark.req("T-02", "A-04")
+@pytest.mark.req("T-02", "A-04", "S06")
 @pytest.mark.parametrize("with_redis", [True, False])
 def test_guessing_keys_is_limited_per_address_and_known_keys_still_pass(
     admin: ApiClient, monkeypatch: pytest.MonkeyPatch, with_redis: bool
@@ -122,7 +122,7 @@ def test_a_repeated_post_changes_nothing_and_gets_the_first_answer(admin: ApiCli
     assert data(admin.get("/accounts/7"))["balance"] == 10
 
 
-@pytest.mark.req("A-04", "T-02")
+@pytest.mark.req("A-04", "T-02", "S04")
 def test_a_new_key_is_answered_again_but_stands_nowhere_in_the_clear(admin: ApiClient) -> None:
     asked = {"name": "robot", "scopes": ["read"]}
     first = admin.post("/keys", asked, Idempotency_Key="k")

@@ -62,7 +62,7 @@ def test_every_reference_in_the_document_leads_somewhere() -> None:
     assert wanted
 
 
-@pytest.mark.req("A-04", "V-14")
+@pytest.mark.req("A-04", "V-14", "S09")
 def test_the_docs_page_lists_every_operation_without_script_or_inline_style() -> None:
     response = Client().get("/api/v1/docs")
     text = response.content.decode()

@@ -234,7 +234,7 @@ def test_where_private_addresses_are_allowed_only_an_admin_chooses_another() -> 
     data(admin.patch("/platforms/p", moved))
 
 
-@pytest.mark.req("S-04", "S-07")
+@pytest.mark.req("S-04", "S-07", "S23")
 def test_a_batch_fans_out_into_so_many_shards_in_all() -> None:
     caller = api.client("submit")
     many = {"type": "debug:noop", "shards": [0] * 6_000}

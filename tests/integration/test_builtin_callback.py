@@ -97,7 +97,7 @@ def test_a_callback_is_sent_as_asked_and_its_answer_is_the_result(other_side: Re
     assert result == {"status": 200, "body": {"ok": True}}
 
 
-@pytest.mark.req("T-05")
+@pytest.mark.req("T-05", "S14")
 def test_a_receiver_verifies_with_the_standard_webhooks_library(other_side: Recorder) -> None:
     call(Callback(url=other_side.url, secret="shop", body={"order": 1}))
     [(_, _, headers, body)] = other_side.seen

@@ -150,7 +150,7 @@ def test_a_report_that_cannot_be_made_is_not_tried_again(
         reports.generate(reports.Report(name=name, params=params), context())
 
 
-@pytest.mark.req("S-09")
+@pytest.mark.req("S-09", "S28")
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1"])
 def test_no_cell_is_taken_for_a_formula(cell: str) -> None:
     assert reports.safe(cell) == "'" + cell

@@ -209,7 +209,7 @@ def _concrete(route: str, part: str) -> str:
     return f"/{start}{part}{rest.partition('>')[2]}"
 
 
-@pytest.mark.req("T-01")
+@pytest.mark.req("T-01", "S01")
 @pytest.mark.parametrize("owner", ["house", "acme"])
 def test_every_route_with_anothers_id_answers_404_and_changes_nothing(
     stranger: ApiClient, owner: str, request: pytest.FixtureRequest
@@ -238,7 +238,7 @@ def test_every_route_with_anothers_id_answers_404_and_changes_nothing(
     assert AuditEntry.objects.count() == noted
 
 
-@pytest.mark.req("T-01")
+@pytest.mark.req("T-01", "S01")
 @pytest.mark.parametrize("owner", ["house", "acme"])
 def test_no_list_or_body_gives_a_stranger_anything_of_anothers(
     stranger: ApiClient, owner: str, request: pytest.FixtureRequest
@@ -269,7 +269,7 @@ def test_no_list_or_body_gives_a_stranger_anything_of_anothers(
     assert _seen(estate) == before
 
 
-@pytest.mark.req("T-01")
+@pytest.mark.req("T-01", "S01")
 def test_lists_of_a_stranger_are_empty(stranger: ApiClient) -> None:
     for path in (
         "/tasks",
@@ -314,7 +314,7 @@ def test_keys_of_the_default_tenant_find_no_task_platform_or_account_of_another(
     assert house.get(f"/queues/{acme.queue}").status_code == 200
 
 
-@pytest.mark.req("T-01")
+@pytest.mark.req("T-01", "S29")
 def test_an_idempotency_key_is_each_tenants_own(stranger: ApiClient, acme: Estate) -> None:
     for client, expected in ((acme.client, 777 + 3), (stranger, 3)):
         made = client.post(f"/accounts/{USER}", {"grant": 3}, Idempotency_Key="same")

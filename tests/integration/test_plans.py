@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import Settings
 
-from jobs.domain.errors import Conflict, Invalid, NotFound
+from jobs.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from jobs.models import AuditEntry, Event
 from jobs.operations import actions, credits, plan_freezing, plan_steps, plans, queues
 from jobs.operations.tasks import submit
@@ -190,6 +190,24 @@ def test_many_credits_need_the_number_typed_too(settings: Settings) -> None:
     with pytest.raises(Invalid):
         plans.execute(plan.pk, actor="user:op")
     plans.execute(plan.pk, actor="user:op", count=1)
+
+
+@pytest.mark.req("A-05", "S19")
+def test_a_plan_above_the_limit_is_executed_by_a_second_person(settings: Settings) -> None:
+    settings.TASKCENTER = {**settings.TASKCENTER, "FOUR_EYES_CREDITS": 50}
+    credits.grant(user_id=1, amount=200, reason="x", actor="test")
+    for cost in (50, 51):
+        submit("debug:noop", user_id=1, credits=cost, tags=[f"c{cost}"])
+    small, large = draft("cancel", {"tag": "c50"}), draft("cancel", {"tag": "c51"})
+    plans.execute(small.pk, actor=small.created_by)
+    with pytest.raises(Forbidden):
+        plans.execute(large.pk, actor=large.created_by)
+    assert reports.get(large.pk).state == "preview"
+    plans.execute(large.pk, actor="user:another")
+    settings.TASKCENTER = {**settings.TASKCENTER, "FOUR_EYES_CREDITS": 0}
+    submit("debug:noop", user_id=1, credits=60, tags=["c60"])
+    alone = draft("cancel", {"tag": "c60"})
+    plans.execute(alone.pk, actor=alone.created_by)
 
 
 @pytest.mark.req("A-05")

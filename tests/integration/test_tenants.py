@@ -117,7 +117,7 @@ def test_platforms_belong_to_their_tenant_under_its_prefix(engine: None) -> None
             assert refused.value.details["known"] == []
 
 
-@pytest.mark.req("T-01")
+@pytest.mark.req("T-01", "S23")
 def test_a_tenant_with_too_many_waiting_tasks_is_refused_and_others_are_not(
     admin: ApiClient,
 ) -> None:

@@ -21,7 +21,7 @@ from jobs.operations.endings import Finish
 from jobs.operations.migration.mapping import Mapping
 from jobs.operations.migration.rows import Action, NewTask
 from jobs.operations.platforms import PlatformSpec
-from jobs.store import catalog, postgres
+from jobs.store import catalog, postgres, sealed
 
 ACTOR = "migrate"
 _QUEUE = "scheduled"
@@ -134,7 +134,7 @@ def _params(tasks: Sequence[NewTask], known: dict[str, Platform]) -> dict[str, A
         "started": [t.started_at for t in tasks],
         "submitted": [t.submitted_at for t in tasks],
         "polled": [t.polled_at for t in tasks],
-        "payloads": [t.payload_json for t in tasks],
+        "payloads": [sealed.close(t.payload_json) for t in tasks],
         "urls": [t.urls_json for t in tasks],
         "errors": [t.error for t in tasks],
         "queue_id": catalog.queues().get(_QUEUE).id,

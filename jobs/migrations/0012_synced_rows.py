@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0009_limits_per_key'),
+        ('jobs', '0011_audit_chain'),
     ]
 
     operations = [

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0010_synced_rows'),
+        ('jobs', '0012_synced_rows'),
     ]
 
     operations = [

@@ -1,0 +1,332 @@
+"""Payloads, results and platforms' answers at rest, and the change of keys."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.fernet import Fernet
+from django.core.management.base import CommandError
+from pytest_django import Settings
+
+from jobs.domain.errors import DuplicateTask, IdempotencyMismatch, Invalid, Misconfigured
+from jobs.domain.outcomes import Kind, Outcome
+from jobs.models import DigestKey, Platform, Schedule
+from jobs.operations import groups, payloads, platforms, schedules
+from jobs.operations.runs import Run
+from jobs.operations.tasks import submit
+from jobs.selectors import schedules as schedule_views
+from jobs.selectors import task_history, tasks
+from jobs.selectors.task_filters import TaskFilter
+from jobs.store import postgres, sealed
+from jobs.worker import execution
+from jobs.worker.records import Active
+from tests.support import api, cli
+from tests.support.engine import Hand, row, succeeded
+from tests.support.platforms import Pump, Stubbed, ask, fast, pump, stub
+
+pytestmark = pytest.mark.usefixtures("engine")
+
+__all__ = ["fast", "pump", "stub"]
+WORD = "Zuckerhut-4711"
+SCHEDULED = 3
+
+
+def _with(settings: Settings, **changed: Any) -> None:
+    settings.TASKCENTER = {**settings.TASKCENTER, **changed}
+
+
+@pytest.fixture
+def encrypted(settings: Settings) -> Iterator[Settings]:
+    _with(settings, ENCRYPT_PAYLOADS=True)
+    yield settings
+    sealed._digest_key.cache_clear()
+
+
+def _found(word: str) -> list[str]:
+    """Tables in which the word stands anywhere, whatever the column."""
+    tables = postgres.query(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+    )
+    return [
+        name
+        for (name,) in tables
+        if postgres.query(f'SELECT 1 FROM "{name}" t WHERE t::text LIKE %s LIMIT 1', [f"%{word}%"])
+    ]
+
+
+def _equipped(run: Run) -> tuple[Active, Outcome | None]:
+    active = Active(run, "default", 1)
+    return active, execution.equip(active)
+
+
+def _said(run: Run) -> Outcome:
+    return dataclasses.replace(succeeded(run), result={"told": WORD})
+
+
+@pytest.mark.req("T-04")
+def test_nothing_of_payload_headers_and_result_stands_in_any_table(
+    encrypted: Settings,
+) -> None:
+    made = submit(
+        "debug:noop",
+        {"name": WORD},
+        headers={"X-Word": WORD},
+        unique_key=WORD,
+        idempotency_key="a",
+        callback_url="http://127.0.0.1:9/x",
+    )
+    schedules.create(name="s", cron="0 3 * * *", type="debug:noop", payload={"name": WORD})
+    hand = Hand()
+    hand.settle(hand.claim(), _said)
+    assert row(made.id, "state", "status") == (6, 4)
+    assert postgres.query("SELECT count(*) FROM task_info") == [(2,)]  # with its callback
+    assert _found(WORD) == []
+
+
+@pytest.mark.req("T-04")
+def test_the_worker_the_callback_and_those_who_may_read_see_what_was_sent(
+    encrypted: Settings,
+) -> None:
+    made = submit(
+        "debug:sleep",
+        {"seconds": 0.01, "lane": "async"},
+        headers={"X-Word": WORD},
+        callback_url="http://127.0.0.1:9/x",
+    )
+    hand = Hand()
+    [run] = hand.claim()
+    active, failed = _equipped(run)
+    assert failed is None
+    assert msgspec.to_builtins(active.payload)["seconds"] == 0.01
+    hand.settle([run], _said)
+    seen = msgspec.to_builtins(msgspec.json.decode(msgspec.json.encode(tasks.get(made.id))))
+    assert (seen["payload"]["seconds"], seen["result"]) == (0.01, {"told": WORD})
+    assert seen["headers"] == {"X-Word": WORD}
+    attempts = msgspec.json.decode(msgspec.json.encode(task_history.attempts(made.id)))
+    assert attempts["items"][0]["result"] == {"told": WORD}
+    listed = tasks.listing(TaskFilter(type="http:callback")).items[0]
+    assert listed.payload["body"]["result"] == {"told": WORD}
+    assert listed.payload["headers"] == {"X-Word": WORD}
+
+
+@pytest.mark.req("T-04", "S-11")
+def test_a_changed_payload_and_a_schedules_payload_are_sealed_too(
+    encrypted: Settings,
+) -> None:
+    made = submit("debug:noop", {"a": 1}, process_in=3600)
+    payloads.change(made.id, {"b": WORD}, actor="test")
+    schedule = schedules.create(
+        name="s", cron="0 3 * * *", type="debug:noop", payload={"c": WORD, "password": "x"}
+    )
+    assert _found(WORD) == []
+    assert msgspec.json.decode(msgspec.json.encode(tasks.get(made.id)))["payload"] == {"b": WORD}
+    assert schedule_views.get(schedule.pk).payload == {"c": WORD, "password": "********"}
+    schedules.change(schedule.pk, name="t")
+    by_hand = schedules.run_now(schedule.pk)
+    assert msgspec.json.decode(msgspec.json.encode(tasks.get(by_hand.id)))["payload"] == {
+        "c": WORD,
+        "password": "x",
+    }
+
+
+@pytest.mark.req("T-04", "S-10")
+def test_a_group_is_made_of_what_its_members_were_sent_with(encrypted: Settings) -> None:
+    for n in range(2):
+        submit("debug:collect", {"n": n, "word": WORD}, group="g")
+    postgres.query("UPDATE task SET ord = ord - 3600000000 WHERE state = 7 RETURNING 1")
+    assert groups.collect() == 1
+    made = tasks.listing(TaskFilter(state="pending")).items[0]
+    assert [member["word"] for member in made.payload["members"]] == [WORD, WORD]
+    assert _found(WORD) == []
+
+
+@pytest.mark.req("T-04", "E-01")
+@pytest.mark.usefixtures("fast")
+def test_what_a_platform_was_sent_and_answered_is_sealed(
+    encrypted: Settings, stub: Stubbed, pump: Pump
+) -> None:
+    made = ask(seconds=0.1, output=[WORD])
+    pump.ends(made)
+    assert row(made.id, "status") == 4
+    assert stub.created == 1
+    assert "output" in str(next(iter(stub.app.predictions.values())))
+    assert _found(WORD) == []
+    [(answer,)] = postgres.query(
+        "SELECT answer::text FROM platform_task WHERE task_id = %s", [made.id]
+    )
+    assert sealed.token_of(answer)
+    assert msgspec.json.decode(msgspec.json.encode(tasks.get(made.id)))["result"]
+
+
+@pytest.mark.req("T-04", "S-05", "S-06")
+def test_sameness_is_judged_by_what_was_sent_and_kept_as_a_keyed_digest(
+    encrypted: Settings,
+) -> None:
+    import hashlib
+
+    first = submit("debug:noop", {"a": WORD}, idempotency_key="k")
+    assert submit("debug:noop", {"a": WORD}, idempotency_key="k").id == first.id
+    with pytest.raises(IdempotencyMismatch):
+        submit("debug:noop", {"a": "other"}, idempotency_key="k")
+    submit("debug:noop", {"a": WORD}, unique_for=60)
+    with pytest.raises(DuplicateTask):
+        submit("debug:noop", {"a": WORD}, unique_for=60)
+    guess = msgspec.json.encode(["default", "debug:noop", {"a": WORD}], order="deterministic")
+    assert _found(hashlib.sha256(b"body:" + guess).hexdigest()) == []
+
+
+@pytest.mark.req("T-04", "V-02")
+def test_a_search_in_encrypted_payloads_is_refused_and_says_what_to_do(
+    encrypted: Settings,
+) -> None:
+    with pytest.raises(Invalid, match="tags or the business id"):
+        tasks.listing(TaskFilter(payload={"a": "b"}))
+    answer = api.client("read").get("/tasks?payload.a=b")
+    assert api.error(answer, 422)["details"] == {"field": "payload"}
+
+
+@pytest.mark.req("T-04")
+def test_a_callers_document_that_looks_sealed_comes_back_as_it_was() -> None:
+    for payload in ({"$enc": "gAAAA"}, {"$enc": "gAAAA", "a": 1}, {"$enc": 1}):
+        made = submit("debug:noop", payload)
+        seen = msgspec.json.decode(msgspec.json.encode(tasks.get(made.id)))
+        assert seen["payload"] == payload
+
+
+@pytest.mark.req("T-04")
+def test_a_payload_that_no_key_opens_waits_for_a_worker_that_can_and_spoils_no_page(
+    encrypted: Settings,
+) -> None:
+    lost = submit("debug:noop", {"a": WORD})
+    _with(encrypted, SECRET_KEYS=[Fernet.generate_key().decode()])
+    good = submit("debug:noop", {"b": 1})
+    hand = Hand()
+    runs = {run.id: run for run in hand.claim()}
+    outcome = _equipped(runs[str(lost.id)])[1]
+    assert outcome is not None
+    assert (outcome.kind, outcome.counts) == (Kind.POSTPONED, False)
+    assert _equipped(runs[str(good.id)])[1] is None
+    seen = {item.task_id: item.payload for item in tasks.listing(TaskFilter()).items}
+    assert seen == {good.task_id: {"b": 1}, lost.task_id: "(sealed; no present key opens it)"}
+
+
+def _rows_of_everything() -> dict[str, Any]:
+    made = submit("debug:noop", {"a": WORD}, headers={"X-Word": WORD}, idempotency_key="k")
+    schedule = schedules.create(name="s", cron="0 3 * * *", type="debug:noop", payload={"c": WORD})
+    platforms.create(
+        platforms.PlatformSpec(
+            name="p", protocol="replicate", base_url="https://a.example", credential=f"cred {WORD}"
+        )
+    )
+    hand = Hand()
+    hand.settle(hand.claim(), _said)
+    return {"task": made, "schedule": schedule}
+
+
+def _readable(made: dict[str, Any]) -> None:
+    seen = msgspec.json.decode(msgspec.json.encode(tasks.get(made["task"].id)))
+    assert (seen["payload"], seen["result"]) == ({"a": WORD}, {"told": WORD})
+    assert seen["headers"] == {"X-Word": WORD}
+    assert schedule_views.get(made["schedule"].pk).payload == {"c": WORD}
+    assert platforms.settings_by_name("p").config.credential == f"cred {WORD}"
+    assert submit("debug:noop", {"a": WORD}, headers={"X-Word": WORD}, idempotency_key="k").existing
+
+
+@pytest.mark.req("T-04")
+def test_after_a_rotation_the_old_key_is_not_needed_any_more(encrypted: Settings) -> None:
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    cli.run("rotate_secrets")
+    _with(encrypted, SECRET_KEYS=[old, *encrypted.TASKCENTER["SECRET_KEYS"]])
+    cli.run("rotate_secrets")
+    _with(encrypted, SECRET_KEYS=[old])
+    made = _rows_of_everything()
+    answered = _kept_answer()
+    _with(encrypted, SECRET_KEYS=[new, old])
+    _readable(made)
+    counted = cli.run_json("rotate_secrets", "--dry-run")
+    assert {r["place"]: r["changed"] for r in counted} == {
+        "digest_key.sealed": 1,
+        "platform.credential_sealed": 1,
+        "platform.webhook_secret_sealed": 0,
+        "idempotency.answer": 1,
+        "schedule.payload": 1,
+        "task_info.payload": 1,
+        "task_info.options": 1,
+        "platform_task.answer": 0,
+        "task_run.result": 1,
+    }
+    assert cli.run_json("rotate_secrets") == counted
+    assert all(r["changed"] == 0 for r in cli.run_json("rotate_secrets"))
+    _with(encrypted, SECRET_KEYS=[new])
+    sealed._digest_key.cache_clear()
+    _readable(made)
+    assert _kept_answer() == answered
+    assert _found(WORD) == []
+
+
+def _kept_answer() -> Any:
+    """A change through the API whose answer is kept for its idempotency key."""
+    caller = api.client("admin")
+    answer = caller.post("/tenants", {"slug": "acme", "name": "Acme"}, Idempotency_Key="once")
+    return api.data(answer, 201)
+
+
+@pytest.mark.req("T-04")
+def test_switching_on_seals_and_switching_off_opens_what_is_stored(
+    settings: Settings,
+) -> None:
+    _with(settings, ENCRYPT_PAYLOADS=False)
+    looks = submit("debug:noop", {"$enc": WORD})
+    made = submit("debug:noop", {"a": WORD})
+    _with(settings, ENCRYPT_PAYLOADS=True)
+    cli.run("rotate_secrets")
+    assert _found(WORD) == []
+    _with(settings, ENCRYPT_PAYLOADS=False)
+    cli.run("rotate_secrets")
+    assert postgres.query("SELECT payload::text FROM task_info WHERE id = %s", [made.id]) == [
+        (msgspec.json.format(msgspec.json.encode({"a": WORD}), indent=0).decode(),)
+    ]
+    seen = msgspec.json.decode(msgspec.json.encode(tasks.get(looks.id)))
+    assert seen["payload"] == {"$enc": WORD}
+
+
+@pytest.mark.req("T-04")
+def test_a_rotation_goes_through_many_rows_and_names_those_that_no_key_opens(
+    encrypted: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.operations.rotation.BATCH", 3)
+    for n in range(10):
+        submit("debug:noop", {"n": n})
+    lost = submit("debug:noop", {"a": 1})
+    postgres.query(
+        "UPDATE task_info SET payload = jsonb_build_object('$enc', 'gAAAA') WHERE id = %s RETURNING 1",
+        [lost.id],
+    )
+    old = encrypted.TASKCENTER["SECRET_KEYS"]
+    _with(encrypted, SECRET_KEYS=[Fernet.generate_key().decode(), *old])
+    with pytest.raises(CommandError, match="keep the others"):
+        cli.run("rotate_secrets")
+    _with(encrypted, SECRET_KEYS=encrypted.TASKCENTER["SECRET_KEYS"][:1])
+    payloads_now = [item.payload for item in tasks.listing(TaskFilter(), limit=50).items]
+    assert payloads_now == [
+        "(sealed; no present key opens it)",
+        *({"n": n} for n in range(9, -1, -1)),
+    ]
+    assert DigestKey.objects.count() == 1
+    assert (Platform.objects.count(), Schedule.objects.count()) == (0, 0)
+
+
+@pytest.mark.req("T-04")
+def test_a_row_that_changes_meanwhile_is_not_overwritten(encrypted: Settings) -> None:
+    from jobs.operations import rotation
+
+    made = submit("debug:noop", {"a": 1}, process_in=3600)
+    place = next(p for p in rotation._places() if p.name == "task_info.payload")
+    [(key, old)] = postgres.query("SELECT id::text, payload::text FROM task_info")
+    payloads.change(made.id, {"a": 2}, actor="test")
+    assert rotation._write(place, [(key, old, sealed.seal('{"a": 1}'))]) == 0
+    assert msgspec.json.decode(msgspec.json.encode(tasks.get(made.id)))["payload"] == {"a": 2}
+    with pytest.raises(Misconfigured):
+        sealed.opened('{"$enc": "gAAAA"}')

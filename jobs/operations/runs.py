@@ -19,7 +19,9 @@ log = structlog.get_logger("runs")
 
 _TRIES = 5
 _ADMIN_SHUTDOWN = {"57P01", "57P02", "57P03"}
-_RETRYABLE = {"40P01", "40001", "55P03"}
+_RETRYABLE = {"40P01", "40001"}
+_LOCKED = "55P03"
+_MONEY_WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,14 @@ class Missing:
     gone: list[str]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """Ids that were still ours, and outcomes not written: somebody keeps their rows locked, bring them again."""
+
+    accepted: set[str]
+    held: list[Outcome]
+
+
 def claim(worker_id: int, ids: Sequence[str]) -> list[Run]:
     """Claim pending tasks for a worker, one statement. Ids that don't come back: ask `missing`."""
     return [
@@ -93,23 +103,25 @@ def pending(queue_ids: Sequence[int], limit: int) -> list[str]:
     return found
 
 
-def settle(worker_id: int, outcomes: Sequence[Outcome]) -> set[str]:
-    """Write how runs ended; returns the ids that were still ours, the others were fenced.
+def settle(worker_id: int, outcomes: Sequence[Outcome], *, wait_s: float | None = None) -> Settled:
+    """Write how runs ended. `wait_s`: how long to wait for locked rows.
 
     Charged tasks that fail are settled apart, so that a locked account holds up nobody else (engine rule 10).
     """
     plain = [o for o in outcomes if not _moves_money(o)]
     money = [o for o in outcomes if _moves_money(o)]
-    accepted: set[str] = set()
-    for batch in (plain, money):
-        if batch:
-            accepted |= _settle_retrying(worker_id, batch)
-    if len(accepted) < len(outcomes):
-        log.warning("fenced", worker=worker_id, count=len(outcomes) - len(accepted))
+    done = Settled(accepted=set(), held=[])
+    if plain:
+        _settle_around(worker_id, plain, wait_s, done)
+    if money:
+        _settle_around(worker_id, money, _MONEY_WAIT_S if wait_s is None else wait_s, done)
+    known = done.accepted.union(o.task_id for o in done.held)
+    if len(known) < len(outcomes):
+        log.warning("fenced", worker=worker_id, count=len(outcomes) - len(known))
         platform_facts.late(
-            [(o, None) for o in outcomes if o.platform is not None and o.task_id not in accepted]
+            [(o, None) for o in outcomes if o.platform is not None and o.task_id not in known]
         )
-    return accepted
+    return done
 
 
 def hand_back(
@@ -176,25 +188,61 @@ def _moves_money(outcome: Outcome) -> bool:
     return outcome.charged and outcome.status in (Status.FAILURE, Status.CANCELLED)
 
 
-def _settle_retrying(worker_id: int, batch: Sequence[Outcome]) -> set[str]:
-    """Repeat the whole transaction on deadlock or lock time-out; then halve, so that one bad row blocks nobody."""
+def _settle_around(
+    worker_id: int, batch: Sequence[Outcome], wait_s: float | None, done: Settled
+) -> None:
+    """Write all but those whose rows somebody keeps locked; add to `done` what became of each."""
+    try:
+        done.accepted.update(_settle_retrying(worker_id, batch, wait_s))
+        return
+    except OperationalError as error:
+        if _sqlstate(error) != _LOCKED:
+            raise
+    ids, money = [o.task_id for o in batch], _moves_money(batch[0])
+    held = {row[0] for row in postgres.fetch("task_held", {"ids": ids, "money": money})}
+    log.warning("settle met locked rows", count=len(batch), held=len(held))
+    if held:
+        parts = [[o for o in batch if o.task_id not in held]]
+        done.held.extend(o for o in batch if o.task_id in held)
+    elif len(batch) > 1:  # let go meanwhile, or what its end would touch besides is locked
+        half = len(batch) // 2
+        parts = [list(batch[:half]), list(batch[half:])]
+    else:
+        parts = []
+        done.held.extend(batch)
+    for part in parts:
+        if part:
+            _settle_around(worker_id, part, wait_s, done)
+
+
+def _settle_retrying(worker_id: int, batch: Sequence[Outcome], wait_s: float | None) -> set[str]:
+    """Repeat the whole transaction on a deadlock; then halve, so that one bad row blocks nobody."""
     for attempt in range(_TRIES):
         try:
-            return _settle_once(worker_id, batch)
+            return _settle_once(worker_id, batch, wait_s)
         except OperationalError as error:
-            code = getattr(error.__cause__, "sqlstate", None)
-            if code not in _RETRYABLE:
+            if _sqlstate(error) not in _RETRYABLE:
                 raise
-            log.warning("settle repeated", code=code, count=len(batch), attempt=attempt)
+            log.warning("settle repeated", code=_sqlstate(error), count=len(batch), attempt=attempt)
             time.sleep(random.uniform(0.01, 0.05) * (attempt + 1))
     if len(batch) == 1:
-        return _settle_once(worker_id, batch)
+        return _settle_once(worker_id, batch, wait_s)
     half = len(batch) // 2
-    return _settle_retrying(worker_id, batch[:half]) | _settle_retrying(worker_id, batch[half:])
+    return _settle_retrying(worker_id, batch[:half], wait_s) | _settle_retrying(
+        worker_id, batch[half:], wait_s
+    )
 
 
-def _settle_once(worker_id: int, batch: Sequence[Outcome]) -> set[str]:
+def _sqlstate(error: Exception) -> str | None:
+    return getattr(error.__cause__, "sqlstate", None)
+
+
+def _settle_once(worker_id: int, batch: Sequence[Outcome], wait_s: float | None) -> set[str]:
     with transaction.atomic():
+        if wait_s is not None:
+            postgres.query(
+                "SELECT set_config('lock_timeout', %s, true)", [f"{wait_s * 1000:.0f}ms"]
+            )
         rows = postgres.fetch("task_settle", _settle_params(worker_id, batch))
         refunds = [(r[6], r[7]) for r in rows if r[6] is not None]
         refunds += endings.follow_up(

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -35,6 +36,9 @@ _AWAY = (DatabaseError, InterfaceError, RedisUnavailable)
 _BUSY = {"40P01", "40001", "55P03"}
 """Somebody else holds a row of one of them, and will let go."""
 _TOO_SLOW = "57014"
+_HELD_S = 0.5
+"""After so long an outcome whose rows somebody kept locked is tried again, and then waits no longer than this:"""
+_HELD_WAIT_S = 0.05
 
 Item = tuple[Active, Outcome]
 
@@ -53,6 +57,8 @@ class Settler:
         self._changed = threading.Condition()
         self._tries = 0
         self._tried: Counter[tuple[str, int]] = Counter()
+        self._held: list[Item] = []
+        self._held_until_s = 0.0
 
     def put(self, items: Sequence[Item]) -> None:
         with self._changed:
@@ -60,40 +66,52 @@ class Settler:
             self._changed.notify()
 
     def waiting(self) -> int:
-        return len(self._items) + self._writing
+        return len(self._items) + len(self._held) + self._writing
 
     def forget(self) -> None:
         """Drop everything: this worker was declared dead and may write nothing more."""
         with self._changed:
             self._items.clear()
+            self._held.clear()
             self._tried.clear()
 
     def step(self, at_most_s: float) -> None:
         """Settle one batch. Raises nothing: what cannot be written now is kept."""
-        with self._changed:
-            if not self._items:
-                self._changed.wait(at_most_s)
-            batch = [self._items.popleft() for _ in range(min(BATCH, len(self._items)))]
-            self._writing = len(batch)
+        batch, wait_s = self._take(at_most_s)
         if not batch:
             return
         crash_point("after_run")
         parts = deque(_by_worker(batch))
         try:
             while parts:
-                self._write_first(parts)
+                self._write_first(parts, wait_s)
             self._tries = 0
         except _AWAY as error:
             self._keep([item for part in parts for item in part], error)
         finally:
             self._writing = 0
 
-    def _write_first(self, parts: deque[list[Item]]) -> None:
+    def _take(self, at_most_s: float) -> tuple[list[Item], float | None]:
+        """The next batch, and how long to wait for its locked rows (None: as usual)."""
+        with self._changed:
+            if not self._items:
+                left_s = self._held_until_s - time.monotonic() if self._held else at_most_s
+                self._changed.wait(max(0.0, min(at_most_s, left_s)))
+            if self._held and time.monotonic() >= self._held_until_s:
+                batch, self._held = self._held[:BATCH], self._held[BATCH:]
+                wait_s: float | None = _HELD_WAIT_S
+            else:
+                batch = [self._items.popleft() for _ in range(min(BATCH, len(self._items)))]
+                wait_s = None
+            self._writing = len(batch)
+            return batch, wait_s
+
+    def _write_first(self, parts: deque[list[Item]], wait_s: float | None) -> None:
         """The first part is written, or replaced by smaller ones; it stays where it is when a store is away."""
         part = parts[0]
         worker_id = part[0][0].worker_id
         try:
-            accepted = runs.settle(worker_id, [outcome for _, outcome in part])
+            settled = runs.settle(worker_id, [outcome for _, outcome in part], wait_s=wait_s)
         except Exception as error:
             if _is_away(error):
                 raise
@@ -103,13 +121,22 @@ class Settler:
             return
         parts.popleft()
         crash_point("after_settle")
+        if settled.held:
+            part = self._hold(part, {outcome.task_id for outcome in settled.held})
         self._count(part)
         self._settled(part)
         for outcome in [o for _, o in part] if self._tried else ():
             self._tried.pop((outcome.task_id, outcome.token), None)
         if self._acknowledge:
             self._ack(worker_id, part)
-        self._tell([item for item in part if item[1].task_id in accepted])
+        self._tell([item for item in part if item[1].task_id in settled.accepted])
+
+    def _hold(self, part: list[Item], held: set[str]) -> list[Item]:
+        """Keep for later whose rows are locked; returns the others."""
+        with self._changed:
+            self._held += [item for item in part if item[1].task_id in held]
+            self._held_until_s = time.monotonic() + _HELD_S
+        return [item for item in part if item[1].task_id not in held]
 
     def _tell(self, stored: list[Item]) -> None:
         """What is written is written: nothing that goes wrong here may bring it back."""

@@ -16,6 +16,8 @@ from jobs.worker.solo import Solo
 
 log = structlog.get_logger("worker")
 
+_LOCKED_S = 8.0
+
 
 def run(task_id: str) -> str:
     """Claim, run and settle one task; returns how it ended as a word, `not claimed` when nobody may run it."""
@@ -30,7 +32,7 @@ def run(task_id: str) -> str:
         outcome = execution.equip(rec)
         if outcome is None:
             outcome = _watched(rec, Solo(rec))
-        if runs.settle(worker_id, [outcome]):
+        if runs.settle(worker_id, [outcome], wait_s=_LOCKED_S).accepted:
             hooks.call(rec, outcome)
         return outcome.kind.name.lower()
     finally:

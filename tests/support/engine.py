@@ -27,7 +27,7 @@ class Hand:
         return runs.claim(self.id, ids) if ids else []
 
     def settle(self, claimed: list[Run], make: Callable[[Run], Outcome]) -> set[str]:
-        accepted = runs.settle(self.id, [make(run) for run in claimed])
+        accepted = runs.settle(self.id, [make(run) for run in claimed]).accepted
         redis.ack(self.id, [run.id for run in claimed])
         return accepted
 

@@ -20,6 +20,7 @@ from tests.support.processes import Process, Processes
 
 LONG = os.environ.get("FAULTS") == "long"
 USERS = tuple(range(901, 906))
+ACTIVE, ARCHIVED, COMPLETED = 2, 5, 6
 
 
 def sized(short: int, long: int) -> int:
@@ -104,7 +105,7 @@ class Fleet:
         victim = dice.choice(self.members)
         match dice.choice(["child", "parent", "group"]):
             case "child":
-                children = list(_children(victim.pid))
+                children = list(children(victim.pid))
                 if children:
                     _kill(dice.choice(children))
             case "parent":
@@ -113,13 +114,13 @@ class Fleet:
                 victim.kill()
 
 
-def _children(pid: int) -> Iterator[int]:
+def children(pid: int) -> Iterator[int]:
     """Every descendant of a process."""
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
                 yield int(child)
-                yield from _children(int(child))
+                yield from children(int(child))
 
 
 def _kill(pid: int) -> None:

@@ -79,10 +79,11 @@ def dispatch(floor: datetime = EPOCH_ZERO) -> tuple[int, datetime | None]:
     return len(rows), oldest
 
 
-def next_due_s(at_most_s: float = 0.25) -> float:
-    """Seconds until the next row is due, between 0 and `at_most_s`."""
+def next_due_s(floor: datetime = EPOCH_ZERO, *, at_most_s: float = 0.25) -> float:
+    """Seconds until the next row after `floor` is due (see `dispatch`), between 0 and `at_most_s`."""
     rows = postgres.query(
-        "SELECT extract(epoch FROM min(run_at) - clock_timestamp())::float8 FROM task WHERE run_at IS NOT NULL"
+        "SELECT extract(epoch FROM min(run_at) - clock_timestamp())::float8 FROM task WHERE run_at > %s",
+        [floor],
     )
     due_s = rows[0][0]
     return at_most_s if due_s is None else max(0.0, min(at_most_s, due_s))

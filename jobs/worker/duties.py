@@ -124,13 +124,13 @@ class _Dispatch:
         self._whole_at_s = 0.0
 
     def __call__(self) -> float:
-        wait_s = duties.next_due_s()
-        if wait_s > 0:
-            return wait_s
         now_s, oldest = time.monotonic(), None
         floor = self._floor
         if now_s >= self._whole_at_s:
             self._whole_at_s, floor = now_s + _WHOLE_S, duties.EPOCH_ZERO
+        wait_s = duties.next_due_s(floor)
+        if wait_s > 0:
+            return wait_s
         for _ in range(20):
             count, seen = duties.dispatch(floor)
             oldest = _earlier(oldest, seen)
@@ -138,7 +138,9 @@ class _Dispatch:
                 break
         if oldest is not None:
             self._floor = oldest - _FLOOR
-        return max(0.05, duties.next_due_s())  # a due row that somebody holds must not make it spin
+        return max(
+            0.05, duties.next_due_s(self._floor)
+        )  # a due row that somebody holds must not make it spin
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:

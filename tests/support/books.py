@@ -71,7 +71,8 @@ class Books:
 
     def ask(self, sql: str, params: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url, connect_timeout=5, autocommit=True) as connection:
-            return connection.execute(sql.encode(), params).fetchall()
+            cursor = connection.execute(sql.encode(), params)
+            return cursor.fetchall() if cursor.description else []
 
     def unfinished(self) -> int:
         """How many tasks have come to no end (a dead letter is one here)."""

@@ -83,14 +83,14 @@ def test_sigtstp_makes_a_worker_quiet(processes: Processes) -> None:
 @pytest.mark.req("X-08", "X-12")
 def test_a_restart_in_the_middle_keeps_the_order(processes: Processes, tmp_path: Path) -> None:
     file = tmp_path / "order"
-    payloads = [{"file": str(file), "n": n, "seconds": 0.002} for n in range(300)]
+    payloads = [{"file": str(file), "n": n, "seconds": 0.002} for n in range(1_000)]
     submit_many([TaskRequest(type="test:append", payload=payload) for payload in payloads])
     process = worker(processes, "--concurrency", "1")
     eventually(lambda: file.exists() and len(file.read_text().split()) > 20)
     process.stop()
-    assert len(file.read_text().split()) < 300
+    assert len(file.read_text().split()) < 1_000
     worker(processes, "--concurrency", "1", "--burst").wait()
-    assert [int(n) for n in file.read_text().split()] == list(range(300))
+    assert [int(n) for n in file.read_text().split()] == list(range(1_000))
 
 
 @pytest.mark.req("X-09", "X-07")
@@ -260,18 +260,3 @@ def test_a_worker_frozen_beyond_its_lease_can_write_nothing_when_it_thaws(
     other.stop()
     again = sleep(0.01)  # under its new id it works on
     reaches(again, COMPLETED)
-
-
-@pytest.mark.faults
-@pytest.mark.req("X-09")
-def test_one_task_that_kills_workers_is_convicted_and_its_neighbours_are_not(
-    processes: Processes,
-) -> None:
-    pool = processes.manage("rqworker-pool", "-n", "2", "--concurrency", "30", env=HANDLERS)
-    neighbours = [sleep(1.0) for _ in range(20)]
-    guilty = submit("debug:crash", {"times": 99}).id
-    reaches(guilty, 5, 75)
-    assert column(guilty, "crashes") == 3
-    for task in neighbours:
-        reaches(task, COMPLETED, 60)
-    assert pool.alive

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from jobs.domain.states import Lane
@@ -34,7 +35,7 @@ def killed(payload: dict[str, Any]) -> None:
 @task("break:memory", isolated=True)
 def memory(payload: dict[str, Any]) -> int:
     """Takes memory until it is refused (a limit of this child, so that the machine lives)."""
-    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + _MARGIN_BYTES, used + _MARGIN_BYTES))
     taken: list[bytearray] = []
     while True:

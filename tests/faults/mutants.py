@@ -39,6 +39,8 @@ _POSTGRES = "tests/faults/test_postgres_lost.py::"
 _EPOCH = _REDIS + "test_every_script_refuses_another_epoch_than_that_of_redis"
 _RACES = "tests/faults/test_races.py::"
 _LIMITS = "tests/faults/test_limits_raced.py::"
+_CROWDED = "tests/faults/test_postgres_crowded.py::"
+_BREAK = "tests/faults/test_handlers_break.py::"
 
 MUTANTS = (
     Mutant(
@@ -152,6 +154,83 @@ MUTANTS = (
         "",
         "tests/e2e/test_worker_tuning.py::"
         "test_isolated_tasks_follow_each_other_at_once_while_other_slots_are_free",
+    ),
+    Mutant(
+        "due times by the submitter's clock",
+        "jobs/operations/inserts.py",
+        '"ats": [r.process_at for r in requests],',
+        '"ats": [r.process_at if r.process_in is None else __import__("datetime").datetime.fromtimestamp('
+        '__import__("time").time() + r.process_in, __import__("datetime").UTC) for r in requests],',
+        "tests/faults/test_clocks.py::test_workers_ten_minutes_ahead_and_behind_start_nothing_early"
+        "_and_take_nothing_from_each_other",
+    ),
+    Mutant(
+        "a full disk taken for the fault of a row",
+        "jobs/worker/settler.py",
+        "    if isinstance(error, _ROWS_FAULT) or ",
+        '    if _sqlstate(error) == "53100" or isinstance(error, _ROWS_FAULT) or ',
+        "tests/faults/test_stores_full.py::"
+        "test_a_full_disk_refuses_submits_whole_and_everything_goes_on_when_there_is_space",
+    ),
+    Mutant(
+        "a fetch refused by a full Redis",
+        "jobs/store/lua/fetch.lua",
+        "#!lua flags=allow-oom\n",
+        "#!lua\n",
+        "tests/faults/test_stores_full.py::"
+        "test_a_full_redis_defers_submits_while_workers_drain_it_and_takes_all_when_it_has_room",
+    ),
+    Mutant(
+        "a crash among others convicts as one alone",
+        "jobs/operations/workers.py",
+        '"solo_at": poison.solo_at,',
+        '"solo_at": 99,',
+        _BREAK + "test_one_task_that_kills_its_worker_among_two_hundred_is_the_only_one_convicted",
+    ),
+    Mutant(
+        "a child's death without an end",
+        "jobs/worker/execution.py",
+        "if poison.after_crash(crashes, seen_alone=True) is poison.Verdict.DEAD:",
+        "if False:",
+        _BREAK
+        + "test_children_that_crash_hang_and_eat_memory_end_in_the_dead_letters_and_harm_nobody",
+    ),
+    Mutant(
+        "a blocked loop left alone",
+        "jobs/worker/watchdog.py",
+        "            if now_s > rec.expires_s:",
+        "            if False:",
+        _BREAK + "test_an_async_handler_that_blocks_the_loop_is_named_and_five_hundred_others_end",
+    ),
+    Mutant(
+        "abandoned threads not counted",
+        "jobs/worker/engine.py",
+        "if self.lanes.threads.abandoned > budget and not self.stopping:",
+        "if False:",
+        _BREAK + "test_threads_that_never_end_are_bounded_by_a_restart_and_nobody_is_lost",
+    ),
+    Mutant(
+        "a database without connections is an error of ours",
+        "queues_admin/api/errors.py",
+        "isinstance(raised, OperationalError | InterfaceError)",
+        "isinstance(raised, InterfaceError)",
+        _CROWDED
+        + "test_without_a_free_connection_submits_are_refused_whole_and_all_recover_by_themselves",
+    ),
+    Mutant(
+        "the dispatcher's floor removed",
+        "jobs/worker/duties.py",
+        "wait_s = duties.next_due_s(floor)",
+        "wait_s = duties.next_due_s()",
+        _CROWDED
+        + "test_under_a_long_transaction_the_throughput_stays_and_an_idle_worker_reads_no_dead_rows",
+    ),
+    Mutant(
+        "a settle does not go around locked rows",
+        "jobs/operations/runs.py",
+        'held = {row[0] for row in postgres.fetch("task_held", {"ids": ids, "money": money})}',
+        "held = set()",
+        _CROWDED + "test_a_locked_account_holds_up_its_own_task_and_no_other_of_its_batch",
     ),
 )
 

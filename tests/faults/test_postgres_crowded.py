@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import msgspec
 import psycopg
 import pytest
@@ -13,8 +12,8 @@ from django.db import connection
 
 from jobs.operations import keys, queues
 from jobs.operations.requests import TaskRequest
-from tests.support import load
 from tests.support.books import Books, url_of
+from tests.support.callers import Caller
 from tests.support.load import USERS, Fleet, accepted, charged, sized
 from tests.support.processes import Processes
 from tests.support.wait import eventually
@@ -40,7 +39,6 @@ FROM task JOIN task_info USING (id) WHERE business_id = %(batch)s::text
 _LEFT = """
 SELECT count(*) FROM task JOIN task_info USING (id) WHERE business_id = %(batch)s AND state <> 6
 """
-_BODY = {"type": "debug:noop", "credits": 3}
 
 
 @contextmanager
@@ -60,25 +58,6 @@ def all_connections(database: str) -> Iterator[None]:
         else:
             raise AssertionError("they always found a connection")
         yield
-
-
-class Caller:
-    """Submits charged tasks; `hasty`: refusals that don't say when to come back."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=20
-        )
-        self.ids: list[str] = []
-        self.hasty = 0
-
-    def post(self) -> int:
-        answer = self._client.post("/api/v1/tasks", json={**_BODY, "user_id": USERS[0]})
-        if answer.status_code == 201:
-            self.ids.append(answer.json()["data"]["task_id"])
-        else:
-            self.hasty += int(answer.headers.get("Retry-After", "0")) < 1
-        return answer.status_code
 
 
 @pytest.mark.req("F28", "P-05")

@@ -105,9 +105,9 @@ class Fleet:
         victim = dice.choice(self.members)
         match dice.choice(["child", "parent", "group"]):
             case "child":
-                children = list(children(victim.pid))
-                if children:
-                    _kill(dice.choice(children))
+                found = list(children(victim.pid))
+                if found:
+                    _kill(dice.choice(found))
             case "parent":
                 victim.signal(signal.SIGKILL)
             case _:

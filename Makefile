@@ -15,6 +15,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help audit run test check lint generate bench faults mutants worker shell lock clean venv venv-dev
+.PHONY: help run test check lint generate bench faults soak mutants worker shell lock clean venv venv-dev
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -54,6 +55,9 @@ bench: venv-dev ## Measure; prints a table and writes JSON
 
 faults: venv-dev ## The long form of the fault tests
 	@FAULTS=long $(BIN)/python -m pytest -m faults tests
+
+soak: venv-dev ## Six hours (SOAK_S=21600) at half load with kills: does anything grow?
+	@$(BIN)/python -m tests.faults.soak
 
 mutants: venv-dev ## Break one guard at a time and show that its fault test fails
 	@$(BIN)/python -m tests.faults.mutants

@@ -181,10 +181,10 @@ MUTANTS = (
         "test_a_full_redis_defers_submits_while_workers_drain_it_and_takes_all_when_it_has_room",
     ),
     Mutant(
-        "a crash among others convicts as one alone",
-        "jobs/operations/workers.py",
-        '"solo_at": poison.solo_at,',
-        '"solo_at": 99,',
+        "crashes among others convict",
+        "jobs/contract/contract.toml",
+        "solo_at = 2\ndead_at = 3\nmost_at = 6\n",
+        "solo_at = 3\ndead_at = 3\nmost_at = 3\n",
         _BREAK + "test_one_task_that_kills_its_worker_among_two_hundred_is_the_only_one_convicted",
     ),
     Mutant(

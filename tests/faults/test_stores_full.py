@@ -81,7 +81,9 @@ def test_a_full_redis_defers_submits_while_workers_drain_it_and_takes_all_when_i
     assert books.ask("SELECT count(*) FROM task") == [(len(ticketed) + 51,)]
     assert books.ask("SELECT max(runs)::int, sum(crashes)::int FROM task") == [(1, 0)]
     eventually(lambda: not redis.keys("tc:inflight:*"))
-    assert all(member.alive for member in [*fleet.members, *late.members])
+    for member in [*fleet.members, *late.members]:
+        assert member.alive
+        assert "Redis is lost" not in member.output  # it was read from throughout
 
 
 _ENDED = "SELECT count(*) FROM task WHERE id = ANY(%(ids)s::uuid[]) AND state IN (5, 6)"

@@ -8,7 +8,7 @@ import tempfile
 from taskcenter.devstack.testing import Servers, servers
 
 _PREFIXES = ("TASKCENTER_", "ASYNQ_", "EMAIL_", "UPDATE_TASK", "TASK_POLL", "SECRET_KEY", "DEBUG")
-_KEPT = {"TASKCENTER_CHROMIUM", "TASKCENTER_TEST_URLS"}
+_KEPT = {"TASKCENTER_CHROMIUM", "TASKCENTER_TEST_URLS", "TASKCENTER_DB_PREPARE"}
 
 _exits = contextlib.ExitStack()
 running: Servers | None = None

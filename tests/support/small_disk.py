@@ -67,7 +67,7 @@ def _database(folder: Path) -> Iterator[str]:
         )
         try:
             made = "CREATE DATABASE {0} TEMPLATE {1} TABLESPACE {0}"
-            server.execute(sql.SQL(made).format(name, sql.Identifier(template)))  # type: ignore[arg-type]
+            server.execute(sql.SQL(made).format(name, sql.Identifier(template)))
             yield url_of(_NAME)
         finally:
             server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))

@@ -116,7 +116,7 @@ class Duties:
             db.reset()
 
 
-class _Dispatch:
+class Dispatch:
     """Due rows to tickets, a floor under the dead index entries, a whole pass every 10 s (engine rule 21)."""
 
     def __init__(self) -> None:
@@ -150,6 +150,7 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 def quick(leases: Leases) -> Duties:
     """What delays tasks when it is late."""
     work = [Duty("dispatch", 0.25, _Dispatch()), Duty("limits", 1.0, _Lines())]
+    work = [Duty("dispatch", 0.25, Dispatch())]
     if settings.ASYNQ_POLLING_ENABLED:
         work += [Duty("refill", _REFILL_S, _refill), Duty("refill", 1.0, _nudge)]
     return Duties(leases, work)

@@ -158,9 +158,9 @@ MUTANTS = (
     Mutant(
         "due times by the submitter's clock",
         "jobs/operations/inserts.py",
-        '"ats": [r.process_at for r in requests],',
-        '"ats": [r.process_at if r.process_in is None else __import__("datetime").datetime.fromtimestamp('
-        '__import__("time").time() + r.process_in, __import__("datetime").UTC) for r in requests],',
+        "        at=request.process_at,",
+        "        at=request.process_at if request.process_in is None else __import__('datetime').datetime."
+        "fromtimestamp(__import__('time').time() + request.process_in, __import__('datetime').UTC),",
         "tests/faults/test_clocks.py::test_workers_ten_minutes_ahead_and_behind_start_nothing_early"
         "_and_take_nothing_from_each_other",
     ),
@@ -223,7 +223,7 @@ MUTANTS = (
         "wait_s = duties.next_due_s(floor)",
         "wait_s = duties.next_due_s()",
         _CROWDED
-        + "test_under_a_long_transaction_the_throughput_stays_and_an_idle_worker_reads_no_dead_rows",
+        + "test_under_a_long_transaction_a_dispatcher_reads_the_dead_rows_once_in_ten_seconds",
     ),
     Mutant(
         "a settle does not go around locked rows",

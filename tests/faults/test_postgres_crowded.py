@@ -12,6 +12,8 @@ from django.db import connection
 
 from jobs.operations import keys, queues
 from jobs.operations.requests import TaskRequest
+from jobs.store import postgres
+from jobs.worker.duties import Dispatch
 from tests.support.books import Books, url_of
 from tests.support.callers import Caller
 from tests.support.load import USERS, Fleet, accepted, charged, sized
@@ -28,10 +30,11 @@ BEGIN
   SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '5s';
   FOR n IN 1..50 LOOP
     UPDATE task SET run_at = run_at - interval '2 hours' WHERE id = ANY(ids);
-    UPDATE task SET run_at = run_at + interval '2 hours' WHERE id = ANY(ids);
+    UPDATE task SET run_at = run_at + interval '119 minutes' WHERE id = ANY(ids);
   END LOOP;
 END $$
 """
+_LATER = TaskRequest(type="debug:noop", process_in=3600, user_id=901, credits=3)
 _TOOK = """
 SELECT extract(epoch FROM max(finished_at) - max(%(batch)s::text::timestamptz))::float8
 FROM task JOIN task_info USING (id) WHERE business_id = %(batch)s::text
@@ -102,35 +105,55 @@ def old_snapshot(books: Books, locked: str) -> Iterator[None]:
 
 
 @pytest.mark.req("F29", "X-10")
-def test_under_a_long_transaction_the_throughput_stays_and_an_idle_worker_reads_no_dead_rows(
+def test_under_a_long_transaction_a_dispatcher_reads_the_dead_rows_once_in_ten_seconds(
+    books: Books,
+) -> None:
+    accepted([msgspec.structs.replace(_LATER, process_in=0.01)])
+    dispatch = Dispatch()
+    eventually(lambda: dispatch() and books.ask("SELECT state::int FROM task") == [(1,)])
+    [locked] = accepted([msgspec.structs.replace(_LATER, process_in=7200)])
+    accepted([_LATER] * 1000)
+    with old_snapshot(books, locked):
+        books.ask(_CHURN)
+        whole = _blocks(books, Dispatch(), 1)
+        assert whole > 2_000  # they are in the way
+        assert _blocks(books, dispatch, 20) < 3 * whole
+
+
+def _blocks(books: Books, dispatch: Dispatch, rounds: int) -> int:
+    """Blocks that so many looks for due rows read."""
+    asked = "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()"
+    flush = "SELECT pg_stat_force_next_flush()"
+    postgres.query(flush)
+    [(before,)] = books.ask(asked)
+    for _ in range(rounds):
+        dispatch()
+    postgres.query(flush)
+    [(after,)] = books.ask(asked)
+    return int(after - before)
+
+
+@pytest.mark.req("F29", "X-10")
+def test_a_long_transaction_costs_no_fifth_of_the_throughput_and_holds_up_only_its_own_row(
     processes: Processes, books: Books
 ) -> None:
     fleet = Fleet(processes, 1, args=("--concurrency", "50"))
     fleet.ready()
+    [locked] = accepted([_LATER])
     _round(books)
-    alone = max(_round(books) for _ in range(3))
-    later = TaskRequest(type="debug:noop", process_in=3600, user_id=901, credits=3)
-    [locked] = accepted([msgspec.structs.replace(later, process_in=7200)])
-    accepted([later] * 1000)
-    beside = 0.0
-    with old_snapshot(books, locked):
-        books.ask(_CHURN)
-        idle_blocks = _blocks(books, 3.0)
-        end_s = time.monotonic() + sized(3, 900)
-        while time.monotonic() < end_s or (beside < 0.8 * alone and time.monotonic() < end_s + 20):
-            beside = max(beside, _round(books))
-    assert beside >= 0.8 * alone
-    assert idle_blocks < 100_000  # at most one look at all the dead rows, which is a third of it
-    assert books.ask("SELECT count(*) FROM task WHERE state = 3") == [(1001,)]
-
-
-def _blocks(books: Books, seconds: float) -> int:
-    """Blocks that all sessions look at while nothing is to be done."""
-    asked = "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()"
-    [(before,)] = books.ask(asked)
-    time.sleep(seconds)
-    [(after,)] = books.ask(asked)
-    return int(after - before)
+    ratios: list[float] = []
+    with old_snapshot(books, locked):  # long: what has gathered by its end
+        end_s = time.monotonic() + sized(0, 900)
+        while time.monotonic() < end_s:
+            _round(books)
+    for _ in range(8):  # side by side, for the machine has other work too
+        with old_snapshot(books, locked):
+            beside = max(_round(books) for _ in range(2))
+        ratios.append(beside / max(_round(books) for _ in range(2)))
+        if ratios[-1] >= 0.8:
+            break
+    assert max(ratios) >= 0.8
+    assert books.ask("SELECT id::text FROM task WHERE state <> 6") == [(locked,)]
 
 
 def _round(books: Books, count: int = 1500) -> float:

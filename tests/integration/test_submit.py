@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connection, transaction
 
@@ -286,6 +287,15 @@ def test_large_integers_arrive_unchanged() -> None:
     [run] = Hand().claim()
     assert run.id == str(made.id)
     assert str(2**60 + 1) in run.payload_json
+
+
+@pytest.mark.req("S-07")
+def test_any_json_value_is_a_payload() -> None:
+    payloads: list[Any] = [None, False, 0, "", [], [None], {"a": None}]
+    made = submit_many([TaskRequest(type="debug:echo", payload=payload) for payload in payloads])
+    ids = [one.id for one in made if isinstance(one, Submitted)]
+    asked = "SELECT payload::text FROM task_info WHERE id = %s"
+    assert [msgspec.json.decode(postgres.query(asked, [id_])[0][0]) for id_ in ids] == payloads
 
 
 @pytest.mark.req("S-07")

@@ -29,7 +29,7 @@ WITH c AS MATERIALIZED (SELECT clock_timestamp() AS now), n AS (
   INSERT INTO task_info (id, tenant_id, type, queue_id, user_id, business_id, trace_id, custom_id, platform, tags,
     payload, options, created_at)
   SELECT p.id, tenant_id, type, p.queue_id, user_id, business_id, trace_id, custom_id, platform, coalesce(tags, '{}'),
-    payload, options, p.now
+    coalesce(payload, 'null'), options, p.now  -- a payload of null comes out of the record as no value
   FROM p JOIN t ON t.id = p.id
 ), s AS (
   INSERT INTO stat_delta (queue_id, metric, n)

@@ -14,8 +14,7 @@ PIP_COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --str
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help audit run test check lint generate bench faults mutants worker shell lock clean venv venv-dev
-.PHONY: help run test check lint generate bench faults soak mutants worker shell lock clean venv venv-dev
+.PHONY: help audit run test check lint generate bench faults soak mutants worker shell lock clean venv venv-dev
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \

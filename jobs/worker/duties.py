@@ -138,9 +138,8 @@ class Dispatch:
                 break
         if oldest is not None:
             self._floor = oldest - _FLOOR
-        return max(
-            0.05, duties.next_due_s(self._floor)
-        )  # a due row that somebody holds must not make it spin
+        # A due row that somebody holds must not make it spin.
+        return max(0.05, duties.next_due_s(self._floor))
 
 
 def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
@@ -149,8 +148,7 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def quick(leases: Leases) -> Duties:
     """What delays tasks when it is late."""
-    work = [Duty("dispatch", 0.25, _Dispatch()), Duty("limits", 1.0, _Lines())]
-    work = [Duty("dispatch", 0.25, Dispatch())]
+    work = [Duty("dispatch", 0.25, Dispatch()), Duty("limits", 1.0, _Lines())]
     if settings.ASYNQ_POLLING_ENABLED:
         work += [Duty("refill", _REFILL_S, _refill), Duty("refill", 1.0, _nudge)]
     return Duties(leases, work)

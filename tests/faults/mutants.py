@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(
         "back-pressure removed",
-        "jobs/operations/requests.py",
+        "jobs/operations/preparing.py",
         "if row.level >= 2 and limited:",
         "if row.level >= 9 and limited:",
         "tests/faults/test_flood.py::"

@@ -16,22 +16,21 @@ log = structlog.get_logger("platforms")
 _STOPPED = (base.CancelDone, base.CancelNotFound, base.CancelUnsupported, base.TooLate)
 
 
-async def poll(walk: Walk, pairs: Sequence[Pair]) -> dict[str, Heard]:
-    """Ask about all of them and report; one request a task, or fewer where the platform has a batch call."""
+async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
+    """Ask about all of them in one request and report."""
     cancels = await _ask_to_cancel(walk, pairs)
     answers = await walk.adapter.poll([steps.poll_request(facts) for _, facts in pairs])
     answered = [
         (run, facts, answers.get(run.id) or base.TransientPoll(reason="the adapter left it out"))
         for run, facts in pairs
     ]
-    heard = {run.id: _heard(answer) for run, _, answer in answered}
     await asyncio.gather(
         *(
             _report(walk, (run, facts), answer, cancels.get(run.id))
             for run, facts, answer in answered
         )
     )
-    return heard
+    return _heard([answer for _, _, answer in answered])
 
 
 async def _report(
@@ -72,7 +71,8 @@ async def _ask_to_cancel(walk: Walk, pairs: Sequence[Pair]) -> dict[str, str]:
     }
 
 
-def _heard(answer: base.PollResult) -> Heard:
-    if not isinstance(answer, base.TransientPoll):
+def _heard(answers: Sequence[base.PollResult]) -> Heard:
+    failures = [answer for answer in answers if isinstance(answer, base.TransientPoll)]
+    if len(failures) < len(answers):
         return Heard.GOOD
-    return Heard.REFUSED if answer.alive else Heard.NOTHING
+    return Heard.REFUSED if any(failure.alive for failure in failures) else Heard.NOTHING

@@ -80,17 +80,17 @@ def _admission(
     )
 
 
-def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> None:
+def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> bool:
     """What became of the requests admitted, in their order; `unused` ones never left.
 
-    Idle, closed breakers are not written.
+    Idle, closed breakers are not written. Returns whether one of them is open now.
     """
     if not heard and not unused:
-        return
+        return False
     names = (admission.platform, admission.service)
     found, _ = _read(names)
     if all(h is Heard.GOOD for h in heard) and all(b == Breaker() for b in found.values()):
-        return
+        return False
     started_s = admission.started_at_s
 
     def apply(found: dict[str, Breaker], now_s: float) -> dict[str, Breaker]:
@@ -104,7 +104,8 @@ def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> 
             after[name] = b
         return after
 
-    _change(names, apply)
+    after, _ = _change(names, apply)
+    return any(b.state is BreakerState.OPEN for b in after.values())
 
 
 def force(name: str, state: str, *, until_s: float | None = None) -> None:

@@ -19,7 +19,8 @@ from jobs.platforms.guard import resolve_host
 MAX_BODY_BYTES = 5_000_000
 TOTAL_S = 60.0
 _TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=10.0)
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
+# More than there are poll slots: the platforms' rooms are the limit, so none takes another's connections.
+_LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=200, keepalive_expiry=5.0)
 _MAX_DEPTH = 64
 _MAX_RETRY_AFTER_S = 3600.0
 

@@ -31,7 +31,7 @@ def test_whatever_a_handler_returns_or_raises_fails_its_task_alone_and_says_why(
         made[kind] = submit(name, payload, max_retries=0).id
     eventually(lambda: postgres.query(_LEFT) == [], 60, every_s=0.1)
     said = {kind: errors(id_) for kind, id_ in made.items()}
-    states = dict(postgres.query("SELECT id, state FROM task"))
+    states: dict[object, int] = dict(postgres.query("SELECT id, state FROM task"))
     wrong = {kind: said[kind] for kind, id_ in made.items() if states[id_] != 5 or not said[kind]}
     assert wrong == {}
     assert max(len(text) for texts in said.values() for text in texts) <= 4_000

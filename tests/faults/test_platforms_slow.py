@@ -99,7 +99,7 @@ def _breaker() -> str:
 def test_polls_that_fell_due_during_an_outage_of_their_platform_come_back_spread(
     processes: Processes, books: Books
 ) -> None:
-    count = sized(200, 5_000)
+    count = sized(120, 5_000)
     with faulty.platforms(1, time_limit=3600) as [platform]:
         platform.queue = True
         _worker(processes)
@@ -122,7 +122,7 @@ def test_polls_that_fell_due_during_an_outage_of_their_platform_come_back_spread
 def test_polls_that_fell_due_while_no_worker_ran_keep_to_their_platforms_rate(
     processes: Processes, books: Books
 ) -> None:
-    count, rate_per_s = sized(300, 5_000), sized(100, 200)
+    count, rate_per_s = sized(150, 5_000), sized(50, 200)
     with faulty.platforms(1, time_limit=3600, rate_per_s=rate_per_s) as [platform]:
         first = _worker(processes)
         made = platform.submit(count, never_ends=True)

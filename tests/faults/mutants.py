@@ -138,13 +138,6 @@ MUTANTS = (
         _MACHINE,
     ),
     Mutant(
-        "a delivered task refunded by a cancel that was granted before",
-        "jobs/store/sql/task_settle.sql",
-        "t.cancel > 0 AND o.status <> 4 AS cancelled",
-        "t.cancel > 0 AND o.status <> 5 AS cancelled",
-        _MACHINE,
-    ),
-    Mutant(
         "a run's late write not fenced",
         "jobs/store/sql/task_settle.sql",
         "FROM j WHERE was = 2 AND worker_id = %(worker)s AND held = token ORDER BY id",

@@ -69,30 +69,28 @@ class Money(RuleBasedStateMachine):
         self.old: list[Run] = []
         self.hand = Hand()
         credits.grant(user_id=USER, amount=40, reason="test", actor="test")
+        for platform in (False, True, False):
+            self.submit_one(cost=3, platform=platform)
+        self.claim(most=3)
 
     def teardown(self) -> None:
         self.books.close()
 
-    @rule(cost=st.integers(0, 7), platform=st.booleans(), later=st.booleans(), tries=PICK)
-    def submit(self, cost: int, platform: bool, later: bool, tries: int) -> None:
+    def submit_one(self, *, cost: int, platform: bool, **more: Any) -> None:
         type_, name = ("platform:run", "stub") if platform else ("debug:noop", None)
-        more: dict[str, Any] = {"process_in": 0.001} if later else {}
         payload = {"version": "v1", "input": {}} if platform else {}
         try:
-            made = submit(
-                type_,
-                payload,
-                platform=name,
-                user_id=USER,
-                credits=cost,
-                max_retries=tries % 3,
-                unique_key=f"key-{tries % 4}" if tries % 2 else None,
-                unique_for=600 if tries % 2 else None,
-                **more,
-            )
+            made = submit(type_, payload, platform=name, user_id=USER, credits=cost, **more)
         except (InsufficientCredits, Conflict):
             return
         self.ids.append(made.id)
+
+    @rule(cost=st.integers(0, 7), platform=st.booleans(), later=st.booleans(), tries=PICK)
+    def submit(self, cost: int, platform: bool, later: bool, tries: int) -> None:
+        more: dict[str, Any] = {"process_in": 0.001} if later else {}
+        if tries % 2:
+            more |= {"unique_key": f"key-{tries % 4}", "unique_for": 600}
+        self.submit_one(cost=cost, platform=platform, max_retries=tries % 3, **more)
 
     @rule()
     def grant(self) -> None:

@@ -80,7 +80,7 @@ def clean() -> None:
 
     with connection.cursor() as cursor:
         cursor.execute(
-            "TRUNCATE task, task_info, task_run, stat_delta, queue_stat, unique_lock, idempotency"
+            "TRUNCATE task, task_info, task_run, platform_task, stat_delta, queue_stat, unique_lock, idempotency"
         )
         cursor.execute("UPDATE queue SET capacity = 10000000, level = 0")
     catalog.forget()

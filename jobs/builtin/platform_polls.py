@@ -16,41 +16,44 @@ log = structlog.get_logger("platforms")
 _STOPPED = (base.CancelDone, base.CancelNotFound, base.CancelUnsupported, base.TooLate)
 
 
-async def poll(walk: Walk, pairs: Sequence[Pair]) -> dict[str, Heard]:
-    """Ask about all of them and report; one request a task, or fewer where the platform has a batch call."""
+async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
+    """Ask about all of them in one request and report."""
     cancels = await _ask_to_cancel(walk, pairs)
     answers = await walk.adapter.poll([steps.poll_request(facts) for _, facts in pairs])
     answered = [
         (run, facts, answers.get(run.id) or base.TransientPoll(reason="the adapter left it out"))
         for run, facts in pairs
     ]
-    heard = {run.id: _heard(answer) for run, _, answer in answered}
-    await asyncio.gather(
-        *(
-            _report(walk, (run, facts), answer, cancels.get(run.id))
-            for run, facts, answer in answered
-        )
-    )
-    return heard
+    late = []
+    for run, facts, answer in answered:
+        if steps.expires(facts, answer):
+            late.append(_expire(walk, (run, facts), answer, cancels.get(run.id)))
+        else:
+            given = cancels.get(run.id)
+            walk.report(steps.polled(run, facts, walk.settings, answer, cancel_answer=given))
+    await asyncio.gather(*late)
+    return _heard([answer for _, _, answer in answered])
 
 
-async def _report(
+async def _expire(
     walk: Walk, pair: Pair, answer: base.PollResult, cancel_answer: str | None
 ) -> None:
     """Past the time limit: cancel over there first; what had ended by then is asked for its final word."""
     run, facts = pair
-    stopped = True
-    if steps.expires(facts, answer):
-        request = steps.poll_request(facts)
-        cancelled = await walk.adapter.cancel(request)
-        if isinstance(cancelled, base.TooLate):
-            answer = (await walk.adapter.poll([request])).get(run.id, answer)
-        stopped = isinstance(cancelled, _STOPPED)
-        word = type(cancelled).__name__
-        log.warning("time limit", task_id=ids.public_id(run.id), upstream_cancel=word)
+    request = steps.poll_request(facts)
+    cancelled = await walk.adapter.cancel(request)
+    if isinstance(cancelled, base.TooLate):
+        answer = (await walk.adapter.poll([request])).get(run.id, answer)
+    word = type(cancelled).__name__
+    log.warning("time limit", task_id=ids.public_id(run.id), upstream_cancel=word)
     walk.report(
         steps.polled(
-            run, facts, walk.settings, answer, cancel_answer=cancel_answer, stopped=stopped
+            run,
+            facts,
+            walk.settings,
+            answer,
+            cancel_answer=cancel_answer,
+            stopped=isinstance(cancelled, _STOPPED),
         )
     )
 
@@ -62,6 +65,8 @@ async def _ask_to_cancel(walk: Walk, pairs: Sequence[Pair]) -> dict[str, str]:
         for _, facts in pairs
         if walk.closed and facts.cancel_requested and facts.cancel_answer is None
     ]
+    if not asked:
+        return {}
     answers = await asyncio.gather(
         *(walk.adapter.cancel(steps.poll_request(facts)) for facts in asked)
     )
@@ -72,7 +77,8 @@ async def _ask_to_cancel(walk: Walk, pairs: Sequence[Pair]) -> dict[str, str]:
     }
 
 
-def _heard(answer: base.PollResult) -> Heard:
-    if not isinstance(answer, base.TransientPoll):
+def _heard(answers: Sequence[base.PollResult]) -> Heard:
+    failures = [answer for answer in answers if isinstance(answer, base.TransientPoll)]
+    if len(failures) < len(answers):
         return Heard.GOOD
-    return Heard.REFUSED if answer.alive else Heard.NOTHING
+    return Heard.REFUSED if any(failure.alive for failure in failures) else Heard.NOTHING

@@ -5,16 +5,17 @@ leaves. A run that finds it stored without an external id asks the platform, or 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
 from jobs.builtin import platform_ends as ends
+from jobs.builtin import platform_requests as requests
 from jobs.builtin import platform_steps as steps
+from jobs.builtin.platform_hearing import Hearing
 from jobs.builtin.platform_http import client, db
-from jobs.builtin.platform_polls import poll
-from jobs.builtin.platform_submits import submit
+from jobs.builtin.platform_room import room_of
 from jobs.builtin.platform_walk import Pair, Report, Walk
 from jobs.domain.errors import Misconfigured
 from jobs.domain.outcomes import Outcome
@@ -22,7 +23,7 @@ from jobs.domain.states import Lane
 from jobs.handlers import task
 from jobs.handlers.registry import PLATFORM_RUN
 from jobs.operations import breakers, gates, platform_facts, platforms
-from jobs.operations.breakers import Admission, Heard
+from jobs.operations.breakers import Admission
 from jobs.operations.platforms import PlatformSettings
 from jobs.operations.runs import Run
 from jobs.platforms.registry import adapter_for
@@ -84,48 +85,37 @@ async def _platform(settings: PlatformSettings, group: list[Pair], report: Repor
         for run, facts in group:
             report(steps.disabled(run, facts, settings))
         return
-    last = [pair for pair in group if pair[1].left_s <= 0]
-    asking = [pair for pair in group if pair[1].left_s > 0]
+    adapter = adapter_for(settings.config, client())
+    size = getattr(adapter, "tasks_per_poll", 1)
+    last = requests.cut([pair for pair in group if pair[1].left_s <= 0], size)
+    asking = requests.cut([pair for pair in group if pair[1].left_s > 0], size)
     admitted, admission = await _admitted(settings, asking, report)
-    if not last and not admitted:
-        return
-    walk = Walk(
-        settings=settings,
-        adapter=adapter_for(settings.config, client()),
-        report=report,
-        closed=admission.closed,
+    walk = Walk(settings=settings, adapter=adapter, report=report, closed=admission.closed)
+    room, hearing = room_of(settings.id), Hearing(admission)
+    ends_ = await asyncio.gather(
+        *(requests.last(walk, room, pairs) for pairs in last),
+        *(requests.ask(walk, room, hearing, pairs) for pairs in admitted),
+        return_exceptions=True,
     )
-    heard = await _step(walk, [*last, *admitted])
-    counted = [heard.get(run.id) for run, _ in admitted]
-    answers = [one for one in counted if one is not None]
-    await db(breakers.record, admission, answers, unused=len(counted) - len(answers))
+    await hearing.write()
+    for error in filter(None, ends_):
+        raise error
 
 
 async def _admitted(
-    settings: PlatformSettings, asking: list[Pair], report: Report
-) -> tuple[list[Pair], Admission]:
-    """Those whose request may go now; the others are postponed, each by what it waits for."""
+    settings: PlatformSettings, asking: list[list[Pair]], report: Report
+) -> tuple[list[list[Pair]], Admission]:
+    """The requests that may go now; the tasks of others are postponed, each request's by what it waits for."""
     rate = await db(gates.take_rate, settings.id, settings.rate_per_s, len(asking))
-    for (run, facts), wait_s in zip(asking[rate.allowed :], rate.waits_s, strict=True):
-        report(steps.postponed(run, facts, settings, wait_s, spread=False))
+    for pairs, wait_s in zip(asking[rate.allowed :], rate.waits_s, strict=True):
+        for run, facts in pairs:
+            report(steps.postponed(run, facts, settings, wait_s, spread=False))
     name, service = settings.config.name, settings.service
     admission = await db(breakers.admit, name, service, rate.allowed)
-    for run, facts in asking[admission.allowed : rate.allowed]:
-        report(steps.postponed(run, facts, settings, admission.wait_s))
+    for pairs in asking[admission.allowed : rate.allowed]:
+        for run, facts in pairs:
+            report(steps.postponed(run, facts, settings, admission.wait_s))
     return asking[: admission.allowed], admission
-
-
-async def _step(walk: Walk, pairs: list[Pair]) -> dict[str, Heard]:
-    """What each request brought, by task id; tasks for which none left are not in it."""
-    polls = [pair for pair in pairs if pair[1].external_id is not None]
-    submits = [pair for pair in pairs if pair[1].external_id is None]
-    work: list[Coroutine[Any, Any, dict[str, Heard]]] = [submit(walk, *pair) for pair in submits]
-    if polls:
-        work.append(poll(walk, polls))
-    heard: dict[str, Heard] = {}
-    for part in await asyncio.gather(*work):
-        heard |= part
-    return heard
 
 
 __all__ = ["platform_run", "run_platform_batch"]

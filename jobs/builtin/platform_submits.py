@@ -24,13 +24,8 @@ _NO_KEY_S = 30.0
 _UNKNOWN = "a submit left and its answer is unknown"
 
 
-async def submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> dict[str, Heard]:
-    """Create the task over there, or find out whether an earlier request did. Empty: no request left."""
-    heard = await _submit(walk, run, facts)
-    return {} if heard is None else {run.id: heard}
-
-
-async def _submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
+async def submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
+    """Create the task over there, or find out whether an earlier request did. None: no request left."""
     if facts.left_s <= 0:
         return await _expire(walk, run, facts)
     if facts.submit_started:

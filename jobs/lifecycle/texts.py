@@ -49,5 +49,5 @@ def result_problem(result: object) -> str | None:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:
+    except BaseException:  # hostile ones raise SystemExit here
         return "(its message cannot be read)"

@@ -28,7 +28,10 @@ class Heard(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Admission:
-    """`allowed` requests may go now, the others may ask again in `wait_s`. `closed`: nothing was counted."""
+    """`allowed` requests may go now, the others may ask again in `wait_s`. `closed`: nothing was counted.
+
+    `idle`: closed, and without a failure on record.
+    """
 
     platform: str
     service: str
@@ -36,6 +39,7 @@ class Admission:
     wait_s: float
     started_at_s: float
     closed: bool
+    idle: bool = False
 
 
 def admit(platform: str, service: str, wanted: int) -> Admission:
@@ -46,7 +50,8 @@ def admit(platform: str, service: str, wanted: int) -> Admission:
     names = (name_of(platform), service)
     found, now_s = _read(names)
     if all(b.state is BreakerState.CLOSED and b.forced is None for b in found.values()):
-        return _admission(names, wanted, 0.0, now_s, closed=True)
+        idle = all(b == Breaker() for b in found.values())
+        return _admission(names, wanted, 0.0, now_s, closed=True, idle=idle)
     allowed = 0
 
     def take(found: dict[str, Breaker], now_s: float) -> dict[str, Breaker]:
@@ -68,7 +73,13 @@ def admit(platform: str, service: str, wanted: int) -> Admission:
 
 
 def _admission(
-    names: Sequence[str], allowed: int, wait_s: float, now_s: float, *, closed: bool
+    names: Sequence[str],
+    allowed: int,
+    wait_s: float,
+    now_s: float,
+    *,
+    closed: bool,
+    idle: bool = False,
 ) -> Admission:
     return Admission(
         platform=names[0],
@@ -77,20 +88,18 @@ def _admission(
         wait_s=wait_s,
         started_at_s=now_s,
         closed=closed,
+        idle=idle,
     )
 
 
-def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> None:
+def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> bool:
     """What became of the requests admitted, in their order; `unused` ones never left.
 
-    Idle, closed breakers are not written.
+    Good answers through idle breakers change nothing and cost nothing. Returns whether one of them is open now.
     """
-    if not heard and not unused:
-        return
+    if all(h is Heard.GOOD for h in heard) and (admission.idle or not (heard or unused)):
+        return False
     names = (admission.platform, admission.service)
-    found, _ = _read(names)
-    if all(h is Heard.GOOD for h in heard) and all(b == Breaker() for b in found.values()):
-        return
     started_s = admission.started_at_s
 
     def apply(found: dict[str, Breaker], now_s: float) -> dict[str, Breaker]:
@@ -104,7 +113,8 @@ def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> 
             after[name] = b
         return after
 
-    _change(names, apply)
+    after, _ = _change(names, apply)
+    return any(b.state is BreakerState.OPEN for b in after.values())
 
 
 def force(name: str, state: str, *, until_s: float | None = None) -> None:
@@ -135,12 +145,15 @@ _COLUMNS = (
 
 def _read(names: Sequence[str], *, lock: bool = False) -> tuple[dict[str, Breaker], float]:
     """The breakers, closed where there is no row, and the database's time."""
+    how = "FOR NO KEY UPDATE" if lock else ""
     rows = postgres.query(
-        f"SELECT {_COLUMNS} FROM breaker WHERE name = ANY(%s) ORDER BY name"
-        + (" FOR NO KEY UPDATE" if lock else ""),
+        f"WITH b AS MATERIALIZED (SELECT * FROM breaker WHERE name = ANY(%s) ORDER BY name {how})"
+        f" SELECT {_COLUMNS} FROM b"
+        " UNION ALL SELECT NULL, NULL, 0, extract(epoch FROM clock_timestamp())::float8, 0, 0, NULL, NULL"
+        " FROM (SELECT count(*) FROM b) last",  # the clock is read when the locks are held
         [list(names)],
     )
-    [(now_s,)] = postgres.query("SELECT extract(epoch FROM clock_timestamp())::float8")
+    now_s = float(rows.pop()[3])
     known = {row[0]: _of(row) for row in rows}
     return {name: known.get(name, Breaker()) for name in names}, now_s
 

@@ -41,18 +41,7 @@ def take_rate(platform_id: int, rate_per_s: float | None, wanted: int) -> Taken:
     if rate_per_s is None or wanted == 0:
         return Taken(allowed=wanted, waits_s=[])
     with transaction.atomic():
-        postgres.query(
-            "INSERT INTO platform_gate (platform_id, next_at, promised_at)"
-            " VALUES (%s, to_timestamp(0), to_timestamp(0)) ON CONFLICT DO NOTHING RETURNING 1",
-            [platform_id],
-        )
-        # The clock is read under the lock: whoever waited for it must not judge by an older time.
-        [(next_s, promised_s)] = postgres.query(
-            "SELECT extract(epoch FROM next_at)::float8, extract(epoch FROM promised_at)::float8"
-            " FROM platform_gate WHERE platform_id = %s FOR NO KEY UPDATE",
-            [platform_id],
-        )
-        [(now_s,)] = postgres.query("SELECT extract(epoch FROM clock_timestamp())::float8")
+        next_s, promised_s, now_s = _locked_gate(platform_id)
         gate, taken = rate.take(
             Gate(next_s=next_s, promised_s=promised_s), wanted, rate_per_s, now_s
         )
@@ -62,6 +51,25 @@ def take_rate(platform_id: int, rate_per_s: float | None, wanted: int) -> Taken:
             [gate.next_s, gate.promised_s, platform_id],
         )
     return taken
+
+
+def _locked_gate(platform_id: int) -> tuple[float, float, float]:
+    """When the next request is due, up to when times are promised, and now: the clock is read under the lock."""
+    sql = (
+        "WITH g AS MATERIALIZED (SELECT * FROM platform_gate WHERE platform_id = %s FOR NO KEY UPDATE)"
+        " SELECT extract(epoch FROM next_at)::float8, extract(epoch FROM promised_at)::float8,"
+        " extract(epoch FROM clock_timestamp())::float8 FROM g"
+    )
+    rows = postgres.query(sql, [platform_id])
+    if not rows:
+        postgres.query(
+            "INSERT INTO platform_gate (platform_id, next_at, promised_at)"
+            " VALUES (%s, to_timestamp(0), to_timestamp(0)) ON CONFLICT DO NOTHING RETURNING 1",
+            [platform_id],
+        )
+        rows = postgres.query(sql, [platform_id])
+    [(next_s, promised_s, now_s)] = rows
+    return next_s, promised_s, now_s
 
 
 def submit_not_sent(task_id: str) -> None:

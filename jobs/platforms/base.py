@@ -204,7 +204,8 @@ class WebhookHint:
 class Adapter(Protocol):
     """One platform's protocol. Instances are cheap, hold no state and may be shared by tasks.
 
-    A class whose cancels only ask, and end by a later word of the platform, says `two_phase_cancel = True`.
+    A class whose cancels only ask, and end by a later word of the platform, says `two_phase_cancel = True`; one
+    whose `poll` asks about many tasks in one request says how many: `tasks_per_poll`.
     """
 
     @property

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
 import httpx
@@ -51,11 +51,15 @@ _HOLE = re.compile(r"\{(\w+)\}")
 
 
 class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`url` is a path below base_url with `{id}`, `{ids}` or `{reference}`; `items` where a list lies."""
+    """`url` is a path below base_url with `{id}`, `{ids}` or `{reference}`; `items` where a list lies.
+
+    `most`: how many tasks a batch asks about in one request.
+    """
 
     url: str
     method: str = "GET"
     items: str = ""
+    most: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
 
 
 class Submit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,6 +120,7 @@ class GenericAdapter:
             ) from error
         self._statuses = own | given
         self.supports_lookup = self._options.lookup is not None
+        self.tasks_per_poll = self._options.batch.most if self._options.batch else 1
         auth = self._options.auth_template.replace("{credential}", config.credential)
         self._headers = {self._options.auth_header: auth} if self._options.auth_header else {}
 
@@ -166,8 +171,8 @@ class GenericAdapter:
         if how is None or len(requests) < 2:
             return await each(requests, self._poll)
         found: dict[str, PollResult] = {}
-        for start in range(0, len(requests), 50):
-            found |= await self._poll_batch(how, requests[start : start + 50])
+        for start in range(0, len(requests), how.most):
+            found |= await self._poll_batch(how, requests[start : start + how.most])
         return found
 
     async def _poll(self, request: PollRequest) -> PollResult:

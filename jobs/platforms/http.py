@@ -3,88 +3,22 @@
 import asyncio
 import json
 import math
-import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
-import httpcore
 import httpx
 
 from jobs.domain.errors import TaskCenterError
-from jobs.platforms.guard import resolve_host
+from jobs.platforms.connections import GuardedTransport
 
 MAX_BODY_BYTES = 5_000_000
 TOTAL_S = 60.0
 _TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=10.0)
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=5.0)
 _MAX_DEPTH = 64
 _MAX_RETRY_AFTER_S = 3600.0
-
-
-class _GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to the very address that was checked, so that a name cannot change in between."""
-
-    def __init__(self, *, allow_private: bool) -> None:
-        self._allow_private = allow_private
-        self._inner = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            async with asyncio.timeout(timeout):
-                ips = await resolve_host(host, port, allow_private=self._allow_private)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout(f"resolving {host} took too long") from error
-        failure: Exception | None = None
-        for ip in ips[:4]:
-            try:
-                return await self._inner.connect_tcp(
-                    ip, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure or httpcore.ConnectError(f"no address for {host}")
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class _Pool(httpx.AsyncHTTPTransport):
-    def __init__(self, ssl_context: ssl.SSLContext, *, allow_private: bool) -> None:
-        super().__init__(verify=ssl_context, trust_env=False)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=_LIMITS.max_connections,
-            max_keepalive_connections=_LIMITS.max_keepalive_connections,
-            keepalive_expiry=_LIMITS.keepalive_expiry,
-            network_backend=_GuardedBackend(allow_private=allow_private),
-        )
-
-
-class GuardedTransport(httpx.AsyncBaseTransport):
-    """Public addresses only, unless the request's extension `allow_private` says otherwise."""
-
-    def __init__(self) -> None:
-        ssl_context = httpx.create_ssl_context(trust_env=False)
-        self._public = _Pool(ssl_context, allow_private=False)
-        self._private = _Pool(ssl_context, allow_private=True)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        private = request.extensions.get("allow_private") is True
-        return await (self._private if private else self._public).handle_async_request(request)
-
-    async def aclose(self) -> None:
-        await self._public.aclose()
-        await self._private.aclose()
 
 
 def make_client() -> httpx.AsyncClient:

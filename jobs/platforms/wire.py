@@ -82,6 +82,8 @@ async def each(
     requests: list[PollRequest], one: Callable[[PollRequest], Awaitable[PollResult]]
 ) -> dict[str, PollResult]:
     """Ask about each task on its own, a few at a time, for platforms without a batch call."""
+    if len(requests) == 1:
+        return {requests[0].task_id: await one(requests[0])}
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def gated(request: PollRequest) -> PollResult:

@@ -239,14 +239,17 @@ class Engine:
         for lane, (count, seconds) in freed.items():
             self.slots.release(lane, count, seconds)
 
-    def settle(self, rec: Active, outcome: Outcome) -> None:
-        """A run ended with an outcome of its own making."""
+    def settle(self, items: Sequence[tuple[Active, Outcome]]) -> None:
+        """Runs of one lane ended with outcomes of their own making."""
         with self._ending:
-            if rec.done:
-                return
-            rec.done = True
-        self.settler.put([(rec, outcome)])
-        self.slots.release(rec.lane, 1, time.monotonic() - rec.started_s)
+            mine = [(rec, outcome) for rec, outcome in items if not rec.done]
+            for rec, _ in mine:
+                rec.done = True
+        if mine:
+            now_s = time.monotonic()
+            self.settler.put(mine)
+            seconds = sum(now_s - rec.started_s for rec, _ in mine)
+            self.slots.release(mine[0][0].lane, len(mine), seconds)
 
     def return_overdue(self) -> None:
         """Claimed too far ahead: back to the front of the queue for others."""

@@ -31,7 +31,10 @@ from jobs.store import sealed
 from jobs.worker import middleware
 from jobs.worker.records import Active, Why
 
+log = structlog.get_logger("worker")
+
 _UNKNOWN_TYPE_S = 30.0
+_UNREADABLE = "OutcomeRefused: how this run ended cannot be read"
 
 
 def equip(rec: Active) -> Outcome | None:
@@ -81,8 +84,11 @@ def bind_log(rec: Active) -> None:
 
 def raised(error: BaseException) -> Raised:
     """The ending for an exception, with its traceback as text for the operator."""
-    lines = traceback.format_exception(type(error), error, error.__traceback__)
-    return Raised(error=error, traceback="".join(lines))
+    try:
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    except BaseException:  # an exception that cannot even be shown
+        text = ""
+    return Raised(error=error, traceback=text)
 
 
 def final(rec: Active, ending: Ending) -> Ending | None:
@@ -121,7 +127,13 @@ def verdict(rec: Active, ending: Ending) -> Outcome:
     )
     if isinstance(ending, TimedOutAfter):
         ending = TimedOutAfter(after_s=rec.limit_s or ending.after_s, deadline=ending.deadline)
-    return decide(facts, ending, jitter=random.random())
+    try:
+        return decide(facts, ending, jitter=random.random())
+    except (
+        BaseException
+    ) as error:  # a result, an exception or a policy that breaks whoever reads it
+        log.error("ending not readable", task_id=ids.public_id(run.id), error=type(error).__name__)
+        return dead(rec, f"{_UNREADABLE}: {type(error).__name__}")
 
 
 def dead(rec: Active, error: str, *, crashed: bool = False) -> Outcome:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import DataError, IntegrityError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils import translation
@@ -130,6 +130,8 @@ def _known(raised: Exception) -> TaskCenterError:
         return errors.TooLarge("The body is too large")
     if isinstance(raised, UnreadablePostError):
         return errors.Malformed("The body could not be read")
+    if isinstance(raised, SuspiciousOperation):  # Django's limits, such as the number of parameters
+        return errors.Malformed("The request is beyond what is read of one")
     if isinstance(raised, DataError):
         log.warning("value refused by the database", error=str(raised).strip())
         return errors.Invalid("A value is out of its range")

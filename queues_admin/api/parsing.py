@@ -11,6 +11,7 @@ from jobs.domain.errors import Invalid, Malformed, TaskCenterError, TooLarge
 from jobs.operations.checks import check_text
 
 KIB, MIB = 1024, 1024 * 1024
+_MOST_DIGITS = 18
 
 
 def body_limit(*, batch: bool = False) -> int:
@@ -21,7 +22,7 @@ def body_limit(*, batch: bool = False) -> int:
 def raw_body(request: HttpRequest, limit: int) -> bytes:
     """The body's bytes, refused by their announced length before they are read. Raises TooLarge, Malformed."""
     announced = request.META.get("CONTENT_LENGTH") or "0"
-    if not announced.isdigit():
+    if not announced.isdecimal() or len(announced) > _MOST_DIGITS:
         raise Malformed("Content-Length is not a number")
     if int(announced) > limit:
         raise TooLarge(

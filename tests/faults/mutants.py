@@ -41,6 +41,7 @@ _RACES = "tests/faults/test_races.py::"
 _LIMITS = "tests/faults/test_limits_raced.py::"
 _CROWDED = "tests/faults/test_postgres_crowded.py::"
 _BREAK = "tests/faults/test_handlers_break.py::"
+_MACHINE = "tests/faults/test_money_machine.py::test_no_order_of_steps_makes_the_books_wrong"
 
 MUTANTS = (
     Mutant(
@@ -146,6 +147,28 @@ MUTANTS = (
         "if row.level >= 9 and limited:",
         "tests/faults/test_flood.py::"
         "test_a_flood_is_refused_with_a_time_to_come_back_and_harms_no_other_queue",
+    ),
+    Mutant(
+        "a redriven task not charged again",
+        "jobs/operations/actions.py",
+        "    if refunded and row.account_id is not None:\n",
+        "    if False and row.account_id is not None:\n",
+        _MACHINE,
+    ),
+    Mutant(
+        "a run's late write not fenced",
+        "jobs/store/sql/task_settle.sql",
+        "FROM j WHERE was = 2 AND worker_id = %(worker)s AND held = token ORDER BY id",
+        "FROM j WHERE was < 6 ORDER BY id",
+        _MACHINE,
+    ),
+    Mutant(
+        "no room for a slow platform",
+        "jobs/builtin/platform_room.py",
+        "        if now_s - self._moved_s >= PATIENCE_S:\n            return False\n",
+        "        if now_s - self._moved_s >= PATIENCE_S:\n            pass\n",
+        "tests/unit/test_platform_room.py::"
+        "test_where_nothing_comes_back_all_wait_no_longer_than_the_first_of_them",
     ),
     Mutant(
         "a full lane's free slot not told",

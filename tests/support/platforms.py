@@ -1,7 +1,6 @@
 """Platform tasks walked by hand: a stub platform, a contract with short delays, a worker's loop without a worker."""
 
 import asyncio
-import dataclasses
 import itertools
 import threading
 import time
@@ -11,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import pytest
 from django.db import connections
 
 from jobs.builtin.platform_run import run_platform_batch
 from jobs.contract import reader
-from jobs.contract.reader import Contract
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
 from jobs.lifecycle.settlement import Ending, Returned
@@ -32,27 +29,13 @@ from taskcenter.demo import replicate_stub
 from taskcenter.demo.replicate_stub import ReplicateStub
 from taskcenter.demo.stub_http import StubServer
 from tests.support.engine import Hand, row
+from tests.support.hurried import scaled
 
 SCALE = 0.05
 _THREADS = 4
 TOKEN = "r8_stub"
 SECRET = "whsec_" + "c2VjcmV0LWZvci10ZXN0cy1vbmx5"
 USER = 7
-
-
-def scaled(contract: Contract, factor: float) -> Contract:
-    """The contract with all platform delays multiplied: what is asserted of them are ratios."""
-    profiles = {
-        name: msgspec.structs.replace(p, initial_s=p.initial_s * factor, max_s=p.max_s * factor)
-        for name, p in contract.profiles.items()
-    }
-    delays = {status: tuple(s * factor for s in them) for status, them in contract.delays.items()}
-    breaker = msgspec.structs.replace(
-        contract.breaker,
-        open_s=contract.breaker.open_s * factor,
-        probe_timeout_s=contract.breaker.probe_timeout_s * factor,
-    )
-    return dataclasses.replace(contract, profiles=profiles, delays=delays, breaker=breaker)
 
 
 @pytest.fixture

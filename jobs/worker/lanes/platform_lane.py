@@ -21,7 +21,7 @@ class PlatformLane:
         self,
         host: AsyncLane,
         ended: Ended,
-        settled: Callable[[Active, Outcome], None],
+        settled: Callable[[Sequence[tuple[Active, Outcome]]], None],
         begun: Begun,
     ) -> None:
         self._host = host
@@ -29,6 +29,7 @@ class PlatformLane:
         self._settled = settled
         self._begun = begun
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finished: list[tuple[Active, Outcome]] = []
 
     def start(self, records: Sequence[Active]) -> None:
         groups: dict[str | None, list[Active]] = {}
@@ -64,7 +65,9 @@ class PlatformLane:
             rec = by_id.pop(outcome.task_id, None)
             if rec is None or rec.done:
                 return False
-            self._settled(rec, outcome)
+            self._finished.append((rec, outcome))
+            if len(self._finished) == 1:
+                self._host.loop.call_soon(self._flush)
             return True
 
         error: BaseException = RuntimeError("the platform handler reported nothing for this task")
@@ -79,6 +82,11 @@ class PlatformLane:
         if left:
             self._ended(left)
 
+    def _flush(self) -> None:
+        """What the answer to one request brought for many tasks is settled together."""
+        finished, self._finished = self._finished, []
+        self._settled(finished)
+
     def _end(self, rec: Active) -> None:
-        if not rec.done:
+        if not rec.done and all(rec is not reported for reported, _ in self._finished):
             self._ended([(rec, execution.stopped(rec))])

@@ -62,7 +62,11 @@ class ProcessLane:
     """One thread per slot drives one child; children are made at the first run and made anew after a death."""
 
     def __init__(
-        self, ended: Ended, settled: Callable[[Active, Outcome], None], begun: Begun, slots: int
+        self,
+        ended: Ended,
+        settled: Callable[[Sequence[tuple[Active, Outcome]]], None],
+        begun: Begun,
+        slots: int,
     ) -> None:
         self._ended = ended
         self._settled = settled
@@ -127,10 +131,10 @@ class ProcessLane:
         if rec.why is not None and (outcome is None or ending is None):
             self._ended([(rec, ending)])
         elif outcome is not None:
-            self._settled(rec, outcome)
+            self._settled([(rec, outcome)])
         else:
             log.warning("child died", task_id=ids.public_id(rec.run.id), type=rec.run.type, how=how)
-            self._settled(rec, execution.crashed(rec, how))
+            self._settled([(rec, execution.crashed(rec, how))])
 
     def _converse(self, rec: Active, kid: Kid) -> Outcome | None:
         """Send the run and wait for its outcome; None when the child is gone."""

@@ -13,6 +13,7 @@ from queues_admin.admin import (
     queues,
     schedules,
     tasks,
+    tenants,
     workers,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "queues",
     "schedules",
     "tasks",
+    "tenants",
     "workers",
 ]
 

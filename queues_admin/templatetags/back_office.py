@@ -36,6 +36,7 @@ _MENU = (
     (gettext_noop("Plans"), "admin:jobs_plan_changelist", "jobs.view_plan"),
     (gettext_noop("Platforms"), "admin:jobs_platform_changelist", "jobs.view_platform"),
     (gettext_noop("Accounts"), "admin:jobs_account_changelist", "jobs.view_account"),
+    (gettext_noop("Tenants"), "admin:jobs_tenant_changelist", "jobs.view_tenant"),
     (gettext_noop("Audit log"), "admin:jobs_auditentry_changelist", "jobs.view_auditentry"),
     (gettext_noop("API keys"), "admin:jobs_apikey_changelist", "jobs.view_apikey"),
     (gettext_noop("E-mails"), "demo:mails", "jobs.view_task"),

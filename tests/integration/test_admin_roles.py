@@ -29,6 +29,8 @@ PAGES = {
     "/admin/jobs/creditentry/": "finance",
     "/admin/jobs/auditentry/": "admin",
     "/admin/jobs/apikey/": "admin",
+    "/admin/jobs/tenant/": "admin",
+    "/admin/jobs/tenant/default/": "admin",
     "/admin/django_rq/dashboard/": "operator",
 }
 CHANGES = {
@@ -37,6 +39,7 @@ CHANGES = {
     "/admin/jobs/queue/stop/": "operator",
     "/admin/jobs/account/grant/": "finance",
     "/admin/jobs/apikey/new/": "admin",
+    "/admin/jobs/tenant/+new/": "admin",
 }
 
 

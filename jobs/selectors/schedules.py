@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from django.db.models import QuerySet
 
 from jobs.domain import ids
 from jobs.domain.errors import NotFound
@@ -42,10 +43,10 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def listing(
-    tenant_id: int = 1, *, after: str | None = None, limit: int = MOST
+    tenant_id: int | None = 1, *, after: str | None = None, limit: int = MOST
 ) -> Page[ScheduleView]:
-    """Oldest first."""
-    own = Schedule.objects.filter(tenant_id=tenant_id)
+    """Oldest first; None: of all tenants."""
+    own = _of(tenant_id)
     rows = list(own.filter(pk__gt=key_int(after) or 0).order_by("id")[: limit + 1])
     more = len(rows) > limit
     return Page(
@@ -55,9 +56,9 @@ def listing(
     )
 
 
-def get(schedule_id: int, tenant_id: int = 1) -> ScheduleView:
-    """Raises NotFound."""
-    row = Schedule.objects.filter(tenant_id=tenant_id, pk=schedule_id).first()
+def get(schedule_id: int, tenant_id: int | None = 1) -> ScheduleView:
+    """Raises NotFound. None: of any tenant."""
+    row = _of(tenant_id).filter(pk=schedule_id).first()
     if row is None:
         raise NotFound("There is no such schedule", schedule=schedule_id)
     return of(row)
@@ -69,7 +70,7 @@ def options(schedule_id: int) -> dict[str, Any]:
     return dict(found or {})
 
 
-def ticks(schedule_id: int, tenant_id: int = 1) -> Page[Tick]:
+def ticks(schedule_id: int, tenant_id: int | None = 1) -> Page[Tick]:
     """The last ticks, newest first. Raises NotFound."""
     get(schedule_id, tenant_id)
     rows = postgres.query(
@@ -95,6 +96,11 @@ def of(row: Schedule) -> ScheduleView:
         last_at=row.last_at,
         created_at=row.created_at,
     )
+
+
+def _of(tenant_id: int | None) -> "QuerySet[Schedule]":
+    rows = Schedule.objects.all()
+    return rows if tenant_id is None else rows.filter(tenant_id=tenant_id)
 
 
 def _tick(row: postgres.Row) -> Tick:

@@ -53,7 +53,9 @@ class BreakerAdmin(BackOffice):
 
 
 def overview(request: HttpRequest) -> HttpResponse:
-    return page(request, "platforms.html", title=_("Platforms"), platforms=reading.listing().items)
+    return page(
+        request, "platforms.html", title=_("Platforms"), platforms=reading.listing(None).items
+    )
 
 
 def breaker_list(request: HttpRequest) -> HttpResponse:
@@ -165,6 +167,6 @@ _ACTS: dict[str, _Act] = {
 
 def _get(name: str) -> reading.PlatformView:
     try:
-        return reading.get(name)
+        return reading.get(name, None)
     except NotFound:
         raise Http404 from None

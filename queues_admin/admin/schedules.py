@@ -11,6 +11,7 @@ from jobs.domain.errors import NotFound
 from jobs.models import Schedule
 from jobs.operations import schedules
 from jobs.selectors import schedules as reading
+from jobs.selectors.tenants import slugs
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.task_page import pretty
@@ -33,7 +34,17 @@ class ScheduleAdmin(BackOffice):
 
 
 def overview(request: HttpRequest) -> HttpResponse:
-    return page(request, "schedules.html", title=_("Schedulers"), schedules=reading.listing().items)
+    found = reading.listing(None).items
+    whose = dict(Schedule.objects.values_list("pk", "tenant_id"))
+    known = slugs(whose.values())
+    lines = [(schedule, known.get(whose.get(schedule.id, 0), "")) for schedule in found]
+    return page(
+        request,
+        "schedules.html",
+        title=_("Schedulers"),
+        lines=lines,
+        many_tenants=len(set(whose.values())) > 1,
+    )
 
 
 def detail(request: HttpRequest, schedule_id: int) -> HttpResponse:
@@ -45,7 +56,7 @@ def detail(request: HttpRequest, schedule_id: int) -> HttpResponse:
         schedule=schedule,
         payload=pretty(schedule.payload),
         options=pretty(schedule.options),
-        ticks=reading.ticks(schedule_id).items,
+        ticks=reading.ticks(schedule_id, None).items,
     )
 
 
@@ -124,6 +135,6 @@ def _change(
 
 def _get(schedule_id: int) -> reading.ScheduleView:
     try:
-        return reading.get(schedule_id)
+        return reading.get(schedule_id, None)
     except NotFound:
         raise Http404 from None

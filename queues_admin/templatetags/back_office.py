@@ -78,9 +78,9 @@ def overview_() -> Overview:
 
 
 @register.filter
-def task_slug(task_id: str) -> str:
+def task_slug(task_id: str, tenant_id: int = 1) -> str:
     """A task's id as it stands in addresses: a caller's own name may hold slashes."""
-    return slug(task_id)
+    return slug(task_id, tenant_id)
 
 
 @register.filter

@@ -66,6 +66,7 @@ def keep(mine: set[str], outcomes: Sequence[Outcome]) -> None:
             "contact_errors": [f.contact_errors for _, f in facts],
             "cancel_answers": [f.cancel_answer for _, f in facts],
             "urls": [msgspec.json.encode(f.urls).decode() for _, f in facts],
+            "understood": [f.understood for _, f in facts],
             "answers": [
                 None if f.answer is None else sealed.close(msgspec.json.encode(f.answer).decode())
                 for _, f in facts

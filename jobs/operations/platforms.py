@@ -62,7 +62,9 @@ def create(spec: PlatformSpec, *, tenant_id: int = 1) -> Platform:
         raise Invalid("A platform needs `name`, `protocol` and `base_url`")
     with transaction.atomic():
         if Platform.objects.filter(name=spec.name).exists():
-            raise Conflict(f"There is a platform {spec.name!r} already", name=spec.name)
+            raise Conflict(
+                f"There is a platform {spec.name!r} already", field="name", name=spec.name
+            )
         platform = Platform(tenant_id=tenant_id, name=spec.name)
         _apply(platform, spec)
         platform.save(force_insert=True)
@@ -144,11 +146,15 @@ def _settings(p: Platform) -> PlatformSettings:
 
 def _apply(platform: Platform, spec: PlatformSpec) -> None:
     if spec.protocol is not None and spec.protocol not in PROTOCOLS:
-        raise Invalid(f"Unknown protocol {spec.protocol!r}", known=sorted(PROTOCOLS))
+        raise Invalid(
+            f"Unknown protocol {spec.protocol!r}", field="protocol", known=sorted(PROTOCOLS)
+        )
     if spec.base_url is not None and not spec.base_url.startswith(("http://", "https://")):
-        raise Invalid("`base_url` must begin with http:// or https://")
+        raise Invalid("`base_url` must begin with http:// or https://", field="base_url")
     if spec.profile is not None and spec.profile not in contract().profiles:
-        raise Invalid(f"Unknown profile {spec.profile!r}", known=sorted(contract().profiles))
+        raise Invalid(
+            f"Unknown profile {spec.profile!r}", field="profile", known=sorted(contract().profiles)
+        )
     for name in (
         "protocol",
         "base_url",
@@ -165,7 +171,7 @@ def _apply(platform: Platform, spec: PlatformSpec) -> None:
             setattr(platform, name, value)
     if spec.time_limit is not None:
         if not 1 <= spec.time_limit <= 30 * 86_400:
-            raise Invalid("`time_limit` is between 1 second and 30 days")
+            raise Invalid("`time_limit` is between 1 second and 30 days", field="time_limit")
         platform.time_limit_s = spec.time_limit
     if spec.credential is not None:
         platform.credential_sealed = secrets.seal(spec.credential)

@@ -34,7 +34,9 @@ def create(*, tenant_id: int = 1, **given: Any) -> Schedule:
     schedule = Schedule(tenant_id=tenant_id)
     with transaction.atomic():
         if Schedule.objects.filter(tenant_id=tenant_id, name=given["name"]).exists():
-            raise Conflict(f"There is a schedule {given['name']!r} already", name=given["name"])
+            raise Conflict(
+                f"There is a schedule {given['name']!r} already", field="name", name=given["name"]
+            )
         _apply(schedule, given)
         schedule.save(force_insert=True)
     return schedule
@@ -46,7 +48,9 @@ def change(schedule_id: int, *, tenant_id: int | None = None, **given: Any) -> S
         schedule = _locked(schedule_id, tenant_id)
         others = Schedule.objects.filter(tenant_id=schedule.tenant_id, name=given.get("name"))
         if "name" in given and others.exclude(pk=schedule.pk).exists():
-            raise Conflict(f"There is a schedule {given['name']!r} already", name=given["name"])
+            raise Conflict(
+                f"There is a schedule {given['name']!r} already", field="name", name=given["name"]
+            )
         _apply(schedule, given)
         schedule.save()
     return schedule

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from django.db.models import QuerySet
 
 from jobs.domain import ids
 from jobs.domain.errors import NotFound
+from jobs.lifecycle import cron as clock
 from jobs.models import Schedule
 from jobs.selectors.masking import masked
 from jobs.selectors.paging import Page, cursor, key_int, whole
@@ -96,6 +98,16 @@ def of(row: Schedule) -> ScheduleView:
         last_at=row.last_at,
         created_at=row.created_at,
     )
+
+
+def coming(schedule: ScheduleView, count: int = 5) -> list[datetime]:
+    """Its next times in its own zone; none while it is paused."""
+    found: list[datetime] = []
+    after = schedule.next_at
+    while after is not None and len(found) < count:
+        found.append(after.astimezone(ZoneInfo(schedule.timezone)))
+        after = clock.next_after(schedule.cron, schedule.timezone, after)
+    return found
 
 
 def _of(tenant_id: int | None) -> "QuerySet[Schedule]":

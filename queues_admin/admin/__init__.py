@@ -5,6 +5,7 @@ from django.contrib import admin
 from queues_admin.admin import (
     accounts,
     audit,
+    breakers,
     django_rq,
     keys,
     people,
@@ -20,6 +21,7 @@ from queues_admin.admin import (
 __all__ = [
     "accounts",
     "audit",
+    "breakers",
     "django_rq",
     "keys",
     "people",

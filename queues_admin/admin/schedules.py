@@ -14,6 +14,7 @@ from jobs.selectors import schedules as reading
 from jobs.selectors.tenants import slugs
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
+from queues_admin.admin.schedule_forms import change, create
 from queues_admin.admin.task_page import pretty
 
 OPERATE = "jobs.operate_schedule"
@@ -25,7 +26,11 @@ class ScheduleAdmin(BackOffice):
         view = "jobs.view_schedule"
         return [
             Route(path="", view=overview, name="changelist", permission=view),
+            Route(path="new/", view=create, name="add", permission=view),
             Route(path="<int:schedule_id>/", view=detail, name="change", permission=view),
+            Route(
+                path="<int:schedule_id>/settings/", view=change, name="settings", permission=view
+            ),
             Route(path="<int:schedule_id>/pause/", view=pause, name="pause", permission=view),
             Route(path="<int:schedule_id>/resume/", view=resume, name="resume", permission=view),
             Route(path="<int:schedule_id>/run/", view=run, name="run", permission=view),
@@ -56,6 +61,7 @@ def detail(request: HttpRequest, schedule_id: int) -> HttpResponse:
         schedule=schedule,
         payload=pretty(schedule.payload),
         options=pretty(schedule.options),
+        coming=reading.coming(schedule),
         ticks=reading.ticks(schedule_id, None).items,
     )
 

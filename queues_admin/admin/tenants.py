@@ -135,6 +135,7 @@ def create(request: HttpRequest) -> HttpResponse:
             back=reverse("admin:jobs_tenant_changelist"),
             perform=perform,
             form=NewTenantForm,
+            asks=True,
         ),
     )
 

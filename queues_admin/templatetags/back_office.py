@@ -100,6 +100,12 @@ def span(seconds: float | None) -> str:
 
 
 @register.filter
+def clock(moment: datetime) -> str:
+    """A moment in its own time zone, not the viewer's."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+@register.filter
 def first_line(text: str | None) -> str:
     """What an error says before its traceback."""
     return text.split("\n", 1)[0] if text else "–"

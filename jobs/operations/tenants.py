@@ -36,7 +36,7 @@ def create(
     with transaction.atomic():
         made, is_new = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, **quotas})
         if not is_new:
-            raise Conflict(f"There is a tenant {slug!r} already", slug=slug)
+            raise Conflict("There is a tenant '%(slug)s' already", slug=slug)
         _add_queues(made)
         queues.announce()
     log.info("tenant created", slug=slug)
@@ -136,7 +136,13 @@ def _check(quotas: Mapping[str, object]) -> None:
     for name, value in quotas.items():
         low, high = QUOTAS[name]
         if value is not None and not (isinstance(value, int) and low <= value <= high):
-            raise Invalid(f"`{name}` is between {low} and {high}", field=name, given=value)
+            raise Invalid(
+                "`%(field)s` is between %(low)s and %(high)s",
+                low=low,
+                high=high,
+                field=name,
+                given=value,
+            )
 
 
 def _add_queues(tenant: Tenant) -> None:

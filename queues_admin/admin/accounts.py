@@ -94,7 +94,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 def of_user(request: HttpRequest, user_id: str) -> HttpResponse:
     """The account's page by what everybody knows of it, for links from elsewhere."""
     user = _integer(user_id)
-    rows = Account.objects.filter(tenant_id=TENANT)
+    rows = Account.objects.filter(tenant_id=chosen(request))
     found = None if user is None else rows.filter(user_id=user).first()
     if found is None:
         raise Http404

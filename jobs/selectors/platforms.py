@@ -87,8 +87,9 @@ def breaker(name: str, tenant_id: int | None = None) -> BreakerView:
 
 
 def _of(tenant_id: int | None) -> "QuerySet[Platform]":
-    rows = Platform.objects.all()
-    return rows if tenant_id is None else rows.filter(tenant_id=tenant_id)
+    if tenant_id is None:
+        return Platform.objects.all()
+    return Platform.objects.filter(tenant_id=tenant_id)
 
 
 def _of_tenant(tenant_id: int) -> list[str]:

@@ -111,8 +111,9 @@ def coming(schedule: ScheduleView, count: int = 5) -> list[datetime]:
 
 
 def _of(tenant_id: int | None) -> "QuerySet[Schedule]":
-    rows = Schedule.objects.all()
-    return rows if tenant_id is None else rows.filter(tenant_id=tenant_id)
+    if tenant_id is None:
+        return Schedule.objects.all()
+    return Schedule.objects.filter(tenant_id=tenant_id)
 
 
 def _tick(row: postgres.Row) -> Tick:

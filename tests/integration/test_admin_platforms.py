@@ -48,6 +48,9 @@ def test_an_operator_registers_a_platform_and_changes_it_and_no_secret_is_writte
     made.refresh_from_db()
     assert (made.time_limit_s, made.options) == (900, {"two_phase_cancel": True})
     assert platforms.settings_by_name("p1").config.credential == "r8_very_secret"
+    confirm_post(operator, "/admin/jobs/platform/p1/settings/", **{**edit, "rate_per_s": ""})
+    made.refresh_from_db()
+    assert made.rate_per_s is None
     assert "r8_very_secret" not in str(list(AuditEntry.objects.values()))
     assert "r8_very_secret" not in text(operator.get("/admin/jobs/platform/p1/settings/"))
 

@@ -20,7 +20,13 @@ _OPERATES = tuple(
     f"jobs.operate_{name}" for name in ("task", "queue", "worker", "schedule", "platform")
 )
 _MONEY = ("jobs.refund_task", "jobs.grant_account")
-_HOUSE = ("jobs.view_auditentry", "jobs.view_apikey", "jobs.view_tenant", MANAGE_KEYS)
+_HOUSE = (
+    "jobs.view_auditentry",
+    "jobs.view_apikey",
+    "jobs.view_tenant",
+    "jobs.manage_tenant",
+    MANAGE_KEYS,
+)
 _PEOPLE = ("auth.view_user", "auth.add_user", "auth.change_user", "auth.view_group")
 
 ROLES: dict[str, tuple[str, ...]] = {

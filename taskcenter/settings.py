@@ -161,6 +161,8 @@ ASYNQ_MIGRATE_EXISTING = env.flag("ASYNQ_MIGRATE_EXISTING", False)
 ASYNQ_MIGRATE_SOURCE = env.url(
     "ASYNQ_MIGRATE_SOURCE", "", ("postgres", "postgresql", "mysql", "sqlite")
 )
+ASYNQ_MIGRATE_MAPPING = env.text("ASYNQ_MIGRATE_MAPPING", "newapi")
+ASYNQ_MIGRATE_TABLE = env.text("ASYNQ_MIGRATE_TABLE", "tasks")
 ASYNQ_READONLY = env.flag("ASYNQ_READONLY", False)
 PROMETHEUS_ADDRESS = env.url("PROMETHEUS_ADDRESS", "", ("http", "https"))
 UPDATE_TASK = env.flag("UPDATE_TASK", True)

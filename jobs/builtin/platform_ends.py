@@ -54,7 +54,10 @@ def parked_unknown(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
         counts=False,
         error=f"ambiguous submit, parked until the time limit: {reason}",
         platform=PlatformFacts(
-            unknowns=facts.unknowns, contact_errors=facts.contact_errors, polls=facts.polls
+            understood=False,
+            unknowns=facts.unknowns,
+            contact_errors=facts.contact_errors,
+            polls=facts.polls,
         ),
     )
 

@@ -46,6 +46,7 @@ def accepted(
     learnt = PlatformFacts(
         external_id=answer.external_id,
         raw_status=answer.raw_status,
+        understood=answer.status is not Status.UNKNOWN,
         polls=decision.polls_in_status,
         unknowns=decision.unknowns,
         urls=answer.urls,
@@ -76,6 +77,8 @@ def polled(
     decision, words = _decide(run, facts, settings, answer)
     learnt = PlatformFacts(
         raw_status=getattr(answer, "raw_status", None),
+        understood=not isinstance(answer, base.Unrecognised | base.TransientPoll)
+        and _reported(answer) is not Status.UNKNOWN,
         polls=decision.polls_in_status,
         unknowns=decision.unknowns,
         contact_errors=decision.contact_errors,

@@ -1,10 +1,24 @@
 """Every error that a caller may meet, in one tree.
 
 `code` never changes, the docstring is the English message, `details` is JSON that helps to mend the call.
+A message may name details, `"There is no queue '%(queue)s'", queue=name`: whoever shows it translates it first.
 One table in the API maps classes to HTTP statuses.
 """
 
+import re
+from collections.abc import Mapping
 from typing import ClassVar
+
+_PLACE = re.compile(r"%\((\w+)\)s")
+
+
+def filled(template: str, details: Mapping[str, object]) -> str:
+    """`%(name)s` replaced by details of that name; whatever else looks so is left alone."""
+    return _PLACE.sub(lambda m: _shown(details[m[1]]) if m[1] in details else m[0], template)
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class TaskCenterError(Exception):
@@ -13,8 +27,9 @@ class TaskCenterError(Exception):
     code: ClassVar[str] = "error"
 
     def __init__(self, message: str | None = None, **details: object) -> None:
-        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.template = message or (type(self).__doc__ or "").strip().splitlines()[0]
         self.details = details
+        self.message = filled(self.template, details)
         super().__init__(self.message)
 
     def __str__(self) -> str:

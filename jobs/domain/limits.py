@@ -32,19 +32,23 @@ def limit_of(given: object) -> Limit:
     try:
         known = msgspec.convert(given, int | Limit)
     except msgspec.ValidationError as error:
-        raise Invalid(f"`limit` cannot be read: {error}", field="limit") from error
+        raise Invalid(
+            "`limit` cannot be read: %(reason)s", reason=str(error), field="limit"
+        ) from error
     limit = known if isinstance(known, Limit) else Limit(concurrency=known)
     if limit.concurrency is None and limit.rate is None:
         raise Invalid("`limit` is a number, or names `concurrency`, `rate` or both", field="limit")
     if limit.concurrency is not None and not 1 <= limit.concurrency <= MOST_AT_ONCE:
         raise Invalid(
-            f"A concurrency is between 1 and {MOST_AT_ONCE}",
+            "A concurrency is between 1 and %(most)s",
+            most=MOST_AT_ONCE,
             field="limit",
             given=limit.concurrency,
         )
     if limit.rate is not None and not 1 <= (limit.starts or (0, 0))[0] <= MOST_STARTS:
         raise Invalid(
-            f"A rate is 1 to {MOST_STARTS} starts per second, minute or hour, such as 100/m",
+            "A rate is 1 to %(most)s starts per second, minute or hour, such as 100/m",
+            most=MOST_STARTS,
             field="limit",
             given=limit.rate,
         )
@@ -54,7 +58,7 @@ def limit_of(given: object) -> Limit:
 def check_key(key: object) -> str:
     """The key as it may be stored. Raises Invalid."""
     if not isinstance(key, str) or not 1 <= len(key) <= KEY_CHARS:
-        raise Invalid(f"`limit_key` has 1 to {KEY_CHARS} characters", field="limit_key")
+        raise Invalid("`limit_key` has 1 to %(most)s characters", most=KEY_CHARS, field="limit_key")
     return key
 
 

@@ -57,11 +57,13 @@ class Kind(IntEnum):
 class PlatformFacts:
     """What a poll or submit learnt, stored beside the task in the transaction that settles it.
 
+    `understood`: whether the platform said something that we understand; None: it was not asked.
     `cancel_upstream`: it ends here while the platform may still work on it.
     """
 
     external_id: str | None = None
     raw_status: str | None = None
+    understood: bool | None = None
     polls: int = 0
     unknowns: int = 0
     contact_errors: int = 0

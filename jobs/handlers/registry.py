@@ -84,7 +84,7 @@ class Handler:
             return msgspec.convert(payload, self.payload_type, strict=True)
         except msgspec.ValidationError as error:
             raise Invalid(
-                f"The payload does not fit {self.name}: {error}", type=self.name
+                "The payload does not fit %(type)s: %(reason)s", reason=str(error), type=self.name
             ) from error
 
     def parse_json(self, text: str) -> Any:
@@ -93,7 +93,7 @@ class Handler:
             return msgspec.json.decode(text, type=self.payload_type)
         except msgspec.DecodeError as error:
             raise Invalid(
-                f"The payload does not fit {self.name}: {error}", type=self.name
+                "The payload does not fit %(type)s: %(reason)s", reason=str(error), type=self.name
             ) from error
 
 
@@ -183,7 +183,7 @@ def handler(name: str) -> Handler:
     """The handler of a type; raises UnknownType."""
     found = _HANDLERS.get(canonical(name))
     if found is None:
-        raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
+        raise UnknownType("No handler is registered for task type '%(type)s'", type=name)
     return found
 
 
@@ -191,7 +191,7 @@ def public_handler(name: str) -> Handler:
     """The handler of a type that callers may ask for; raises UnknownType for what only the engine submits."""
     found = handler(name)
     if found.internal:
-        raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
+        raise UnknownType("No handler is registered for task type '%(type)s'", type=name)
     return found
 
 

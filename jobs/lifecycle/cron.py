@@ -28,14 +28,19 @@ def next_after(cron: str, zone: str, after: datetime) -> datetime:
         ValueError,
         OSError,
     ) as error:
-        raise Invalid(f"There is no time zone {zone!r}", field="timezone") from error
+        raise Invalid("There is no time zone '%(zone)s'", zone=zone, field="timezone") from error
     every = _EVERY.fullmatch(cron.strip())
     if every:
         return _next_interval(every.group(1), after)
     try:
         found: datetime = croniter(cron, local).get_next(datetime)
     except (CroniterError, ValueError, KeyError, AttributeError) as error:
-        raise Invalid(f"{cron!r} is no cron expression: {error}", field="cron") from error
+        raise Invalid(
+            "'%(cron)s' is no cron expression: %(reason)s",
+            cron=cron,
+            reason=str(error),
+            field="cron",
+        ) from error
     return found.astimezone(UTC)
 
 
@@ -43,7 +48,9 @@ def _next_interval(text: str, after: datetime) -> datetime:
     try:
         step_s = durations.seconds(text)
     except ValueError as error:
-        raise Invalid(f"@every {text}: {error}", field="cron") from error
+        raise Invalid(
+            "@every %(text)s: %(reason)s", text=text, reason=str(error), field="cron"
+        ) from error
     if not _SHORTEST_S <= step_s <= _LONGEST_S:
         raise Invalid("@every takes 1 second to 366 days", field="cron")
     count = int(after.timestamp() // step_s) + 1

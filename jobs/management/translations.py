@@ -19,6 +19,7 @@ _CALLS = {"_", "gettext", "gettext_lazy", "gettext_noop"}
 # What these raise is about the start or the command line: English, as logs are.
 _ENGLISH = ("migration", "management", "worker", "contract", "builtin", "devstack")
 _IN_TEMPLATES = re.compile(r"(?:gettext\(u|_\()((?:'(?:[^'\\]|\\.)*')|(?:\"(?:[^\"\\]|\\.)*\"))")
+_PLACE = re.compile(r"%\((\w+)\)s")
 _ERRORS = {
     name
     for name, cls in vars(errors).items()
@@ -63,13 +64,48 @@ def msgids(root: Path) -> dict[str, list[str]]:
     return found
 
 
-def _sources(root: Path) -> Iterator[tuple[str, list[str]]]:
+def built(root: Path) -> list[str]:
+    """`file:line` of messages to people that are put together in code: nobody can translate them.
+
+    A refusal's message names its values (`%(name)s`) and passes them as details; others use `_("…") % {…}`.
+    """
+    found = []
+    for path, tree, refusals in _python(root):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _is_built(node, refusals):
+                found.append(f"{path}:{node.lineno}")
+    return found
+
+
+def _is_built(call: ast.Call, refusals: bool) -> bool:
+    name = _name(call.func)
+    refusal = refusals and name in _ERRORS
+    said = [k.value for k in call.keywords if k.arg in ("message", "label", "help_text")]
+    if refusal or name in {*_CALLS, "ValidationError"}:
+        said += call.args[:1]
+    elif isinstance(call.func, ast.Attribute) and _name(call.func.value) == "messages":
+        said += call.args[1:2]  # django.contrib.messages
+    if any(isinstance(text, ast.JoinedStr) for text in said):
+        return True
+    if not refusal or not call.args or not isinstance(call.args[0], ast.Constant):
+        return refusal and bool(call.args) and isinstance(call.args[0], ast.BinOp)
+    given = {k.arg for k in call.keywords}
+    named = set(_PLACE.findall(str(call.args[0].value)))
+    return not named <= given and None not in given
+
+
+def _python(root: Path) -> Iterator[tuple[Path, ast.AST, bool]]:
+    """Every file of ours, and whether what it refuses is said to people who may read another language."""
     for package in _PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             if "migrations" not in path.parts:
                 known = path.relative_to(root)
-                refusals = not set(known.parts) & set(_ENGLISH)
-                yield str(known), list(_code(ast.parse(path.read_text()), refusals=refusals))
+                yield known, ast.parse(path.read_text()), not set(known.parts) & set(_ENGLISH)
+
+
+def _sources(root: Path) -> Iterator[tuple[str, list[str]]]:
+    for known, tree, refusals in _python(root):
+        yield str(known), list(_code(tree, refusals=refusals))
     for path in sorted((root / "templates").rglob("*.html")):
         code = templatize(path.read_text(), origin=str(path))
         texts = [ast.literal_eval(text) for text in _IN_TEMPLATES.findall(code)]

@@ -24,8 +24,12 @@ class Event(models.Model):
 
 
 class AuditEntry(models.Model):
-    """A change, or a refused attempt at one, by a person or a key."""
+    """A change, or a refused attempt at one, by a person or a key.
 
+    `tenant_id`: whose key it was; people and commands are the default tenant's.
+    """
+
+    tenant_id = models.IntegerField(default=1, db_default=1)
     at = models.DateTimeField(db_default=Now())
     actor = models.TextField()
     address = models.TextField(default="")
@@ -41,7 +45,10 @@ class AuditEntry(models.Model):
         default_permissions = ("view",)
         verbose_name = _("audit entry")
         verbose_name_plural = _("audit log")
-        indexes = [models.Index(fields=["-at"], name="audit_at")]
+        indexes = [
+            models.Index(fields=["-at"], name="audit_at"),
+            models.Index(fields=["tenant_id", "-id"], name="audit_tenant"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.target}"

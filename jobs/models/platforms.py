@@ -39,6 +39,7 @@ class Platform(models.Model):
 class PlatformTask(models.Model):
     """A task's other half: its id and last word over there. `submit_started_at` without `external_id` is ambiguous.
 
+    `silent_since`: since when it has said nothing that we understand (UNKNOWN, no answer, a strange word).
     `ended_at`: our task ended. `cancel_requested_at`: an operator's cancel whose end the platform's word decides.
     """
 
@@ -56,6 +57,7 @@ class PlatformTask(models.Model):
     ended_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
     cancel_answer = models.TextField(null=True)
+    silent_since = models.DateTimeField(null=True)
     urls = models.JSONField(default=dict)
     answer = models.JSONField(null=True)
 
@@ -72,6 +74,11 @@ class PlatformTask(models.Model):
                 fields=["platform_id"],
                 name="platform_open",
                 condition=Q(submit_started_at__isnull=False, ended_at__isnull=True),
+            ),
+            models.Index(
+                fields=["ended_at", "silent_since"],
+                name="platform_silent",
+                condition=Q(silent_since__isnull=False),
             ),
         ]
 

@@ -20,6 +20,7 @@ class Tenant(models.Model):
         default_permissions = ("view",)
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
+        permissions = [("manage_tenant", "Can create and change tenants")]
 
     def __str__(self) -> str:
         return self.slug

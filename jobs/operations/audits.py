@@ -15,6 +15,7 @@ def record(
     refused: bool = False,
     before: Any = None,
     after: Any = None,
+    tenant_id: int = 1,
 ) -> None:
     """Append one entry, in the caller's transaction if there is one. `action` like `task.cancel`."""
     AuditEntry.objects.create(
@@ -26,4 +27,5 @@ def record(
         refused=refused,
         before=before,
         after=after,
+        tenant_id=tenant_id,
     )

@@ -25,10 +25,14 @@ def check_json(value: Any) -> str:
     try:
         text = msgspec.json.encode(value)
     except (TypeError, ValueError, OverflowError, UnicodeEncodeError) as error:
-        raise Invalid(f"The payload is not JSON: {error}", field="payload") from error
+        raise Invalid(
+            "The payload is not JSON: %(reason)s", reason=str(error), field="payload"
+        ) from error
     if len(text) > limit:
         raise TooLarge(
-            f"The payload has {len(text)} bytes, at most {limit} are allowed", limit_bytes=limit
+            "The payload has %(bytes)s bytes, at most %(limit_bytes)s are allowed",
+            bytes=len(text),
+            limit_bytes=limit,
         )
     return text.decode()
 
@@ -58,7 +62,9 @@ def _walk(value: Any, left: int) -> None:
         raise Invalid("The payload holds a number too large to be kept as it is", field="payload")
     elif value is not None and not isinstance(value, float):
         raise Invalid(
-            f"The payload holds a {type(value).__name__}, which JSON does not have", field="payload"
+            "The payload holds a %(kind)s, which JSON does not have",
+            kind=type(value).__name__,
+            field="payload",
         )
 
 
@@ -101,7 +107,11 @@ def check_options(request: TaskRequest) -> None:
     if request.task_id == "" or request.unique_key == "" or request.idempotency_key == "":
         raise Invalid("An id or key must not be empty")
     if len(request.tags) > MAX_TAGS or len(request.headers) > MAX_HEADERS:
-        raise Invalid(f"At most {MAX_TAGS} tags and {MAX_HEADERS} headers are allowed")
+        raise Invalid(
+            "At most %(max_tags)s tags and %(max_headers)s headers are allowed",
+            max_tags=MAX_TAGS,
+            max_headers=MAX_HEADERS,
+        )
     _check_structure(request)
     _check_headers(request.headers)
     if request.deadline is not None and request.deadline <= datetime.now(UTC):
@@ -114,15 +124,21 @@ def check_options(request: TaskRequest) -> None:
     for name, low, high in _RANGES:
         value = getattr(request, name)
         if value is not None and not low <= value <= high:
-            raise Invalid(f"`{name}` must be between {low:g} and {high:g}", field=name, given=value)
+            raise Invalid(
+                "`%(field)s` must be between %(low)s and %(high)s",
+                low=low,
+                high=high,
+                field=name,
+                given=value,
+            )
     if request.process_in is not None and request.process_at is not None:
         raise Invalid("Give `process_in` or `process_at`, not both", field="process_at")
     for name in ("process_at", "deadline"):
         value = getattr(request, name)
         if value is not None and value.tzinfo is None:
-            raise Invalid(f"`{name}` needs a time zone", field=name)
+            raise Invalid("`%(field)s` needs a time zone", field=name)
         if value is not None and not 1970 <= value.year <= 9000:
-            raise Invalid(f"`{name}` is between the years 1970 and 9000", field=name)
+            raise Invalid("`%(field)s` is between the years 1970 and 9000", field=name)
     is_platform = handler(request.type).name == PLATFORM_RUN
     if is_platform != (request.platform is not None):
         raise Invalid("`platform` and type `platform:run` belong together", field="platform")
@@ -134,7 +150,7 @@ def _check_headers(headers: dict[str, str]) -> None:
     """They go out with callbacks: names are HTTP tokens, values have no control characters."""
     for name, value in headers.items():
         if not _HEADER.fullmatch(name) or not value.isprintable():
-            raise Invalid(f"Header {name!r} cannot be sent", field="headers")
+            raise Invalid("Header '%(name)s' cannot be sent", name=name, field="headers")
 
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -153,12 +169,16 @@ def _check_structure(request: TaskRequest) -> None:
             )
         if handler(request.type).aggregate is None:
             raise Invalid(
-                f"{request.type} declares no aggregate: it cannot be grouped", field="group"
+                "%(type)s declares no aggregate: it cannot be grouped",
+                type=request.type,
+                field="group",
             )
     if request.after and (request.process_in is not None or request.process_at is not None):
         raise Invalid("A task starts after others or at a time, not both", field="after")
     if len(request.after) > MAX_AFTER:
-        raise Invalid(f"A task waits for at most {MAX_AFTER} others", field="after")
+        raise Invalid(
+            "A task waits for at most %(max_after)s others", max_after=MAX_AFTER, field="after"
+        )
 
 
 def _own_id_allowed(name: str) -> bool:
@@ -183,7 +203,11 @@ def check_shards(shards: list[Any] | None, found: Handler) -> None:
     if shards is None:
         return
     if not 1 <= len(shards) <= MAX_SHARDS:
-        raise Invalid(f"A task fans out into 1 to {MAX_SHARDS} shards", given=len(shards))
+        raise Invalid(
+            "A task fans out into 1 to %(max_shards)s shards",
+            max_shards=MAX_SHARDS,
+            given=len(shards),
+        )
     target = handler(found.shard_type) if found.shard_type else found
     for shard in shards:
         check_json(shard)

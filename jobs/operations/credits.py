@@ -34,7 +34,7 @@ def account_id(tenant_id: int, user_id: int | None) -> int | None:
 def grant(*, user_id: int, amount: int, reason: str, actor: str, tenant_id: int = 1) -> Balance:
     """Add credits to a user's account, which is opened if need be. Raises Invalid for amounts below 1."""
     if not 1 <= amount <= _MOST:
-        raise Invalid(f"A grant is between 1 and {_MOST} credits", given=amount)
+        raise Invalid("A grant is between 1 and %(most)s credits", most=_MOST, given=amount)
     with transaction.atomic():
         postgres.query(
             "INSERT INTO account (tenant_id, user_id, balance) VALUES (%s, %s, 0)"

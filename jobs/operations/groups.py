@@ -155,5 +155,5 @@ def _rules(member_id: UUID) -> tuple[str, Aggregate]:
     [(type_,)] = postgres.query("SELECT type FROM task_info WHERE id = %s", [member_id])
     rules = handler(type_).aggregate
     if rules is None:
-        raise TaskCenterError(f"{type_} does not declare an aggregate any more", type=type_)
+        raise TaskCenterError("%(type)s does not declare an aggregate any more", type=type_)
     return type_, rules

@@ -31,13 +31,18 @@ def unfolded(request: TaskRequest) -> TaskRequest:
     try:
         asked = msgspec.convert(request.payload, Once, strict=True)
     except msgspec.ValidationError as error:
-        raise Invalid(f"The payload does not fit {ONCE}: {error}", field="payload") from error
+        raise Invalid(
+            "The payload does not fit %(type)s: %(reason)s",
+            type=ONCE,
+            reason=str(error),
+            field="payload",
+        ) from error
     if (asked.process_at is None) is (asked.in_s is None):
-        raise Invalid(f"{ONCE} needs one of `process_at` and `in`", field="payload")
+        raise Invalid("%(type)s needs one of `process_at` and `in`", type=ONCE, field="payload")
     if request.process_in is not None or request.process_at is not None:
-        raise Invalid(f"{ONCE} says its time in its payload", field="process_at")
+        raise Invalid("%(type)s says its time in its payload", type=ONCE, field="process_at")
     if asked.type == ONCE:
-        raise UnknownType(f"{ONCE} runs another type", type=ONCE)
+        raise UnknownType("%(type)s runs another type", type=ONCE)
     return msgspec.structs.replace(
         request,
         type=asked.type,

@@ -79,7 +79,7 @@ def execute(plan_id: int, *, actor: str, tenant_id: int = 1, count: int | None =
             raise Conflict("The plan has nothing to do", plan=plan_id)
         if count != plan.tasks and (count is not None or _must_type(plan)):
             raise Invalid(
-                f"Confirm with the number of tasks in this plan: {plan.tasks}",
+                "Confirm with the number of tasks in this plan: %(tasks)s",
                 field="count",
                 tasks=plan.tasks,
             )
@@ -119,7 +119,7 @@ def abort(plan_id: int, *, tenant_id: int = 1, reason: str = "") -> None:
     with transaction.atomic():
         plan = _lock(plan_id, tenant_id)
         if plan.state in (PlanState.DONE, PlanState.ABORTED):
-            raise Conflict(f"The plan is {plan.state}", plan=plan_id, state=plan.state)
+            raise Conflict("The plan is %(state)s", plan=plan_id, state=plan.state)
         plan.state, plan.state_reason, plan.task_id = PlanState.ABORTED, reason, None
         plan.finished_at = timezone.now()
         plan.save(update_fields=["state", "state_reason", "task_id", "finished_at"])
@@ -151,7 +151,9 @@ def _check(action: PlanAction, rate: int | None, canary: int | None, stop_percen
         ("stop_percent", stop_percent, 100),
     ):
         if value is not None and not 1 <= value <= most:
-            raise Invalid(f"`{name}` must be between 1 and {most}", field=name, given=value)
+            raise Invalid(
+                "`%(field)s` must be between 1 and %(most)s", most=most, field=name, given=value
+            )
     if canary is not None and action not in WATCHED:
         raise Invalid("Only retry and redrive have a canary", field="canary")
 
@@ -202,7 +204,12 @@ def _lock(plan_id: int, tenant_id: int) -> Plan:
 
 def _expect(plan: Plan, state: PlanState) -> None:
     if plan.state != state:
-        raise Conflict(f"The plan is {plan.state}, not {state}", plan=plan.pk, state=plan.state)
+        raise Conflict(
+            "The plan is %(state)s, not %(wanted)s",
+            plan=plan.pk,
+            state=plan.state,
+            wanted=str(state),
+        )
 
 
 def _prune() -> None:

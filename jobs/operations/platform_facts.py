@@ -65,11 +65,12 @@ def keep(mine: set[str], outcomes: Sequence[Outcome]) -> None:
             "contact_errors": f.contact_errors,
             "cancel_answer": f.cancel_answer,
             "urls": f.urls or None,
+            "understood": f.understood,
             "answer": _closed(f.answer),
         }
         for id_, f in facts
     ]
-    # One JSON text: arrays of nine columns cost the worker more to write than the row costs the database.
+    # One JSON text: arrays of ten columns cost the worker more to write than the row costs the database.
     postgres.fetch("platform_keep", {"rows": msgspec.json.encode(rows).decode()})
 
 

@@ -62,7 +62,7 @@ def create(spec: PlatformSpec, *, tenant_id: int = 1) -> Platform:
         raise Invalid("A platform needs `name`, `protocol` and `base_url`")
     with transaction.atomic():
         if Platform.objects.filter(name=spec.name).exists():
-            raise Conflict(f"There is a platform {spec.name!r} already", name=spec.name)
+            raise Conflict("There is a platform '%(name)s' already", field="name", name=spec.name)
         platform = Platform(tenant_id=tenant_id, name=spec.name)
         _apply(platform, spec)
         platform.save(force_insert=True)
@@ -78,7 +78,7 @@ def change(spec: PlatformSpec, *, may_reach_private: bool = True) -> Platform:
     with transaction.atomic():
         platform = Platform.objects.select_for_update().filter(name=spec.name).first()
         if platform is None:
-            raise UnknownPlatform(f"There is no platform {spec.name!r}", platform=spec.name)
+            raise UnknownPlatform("There is no platform '%(platform)s'", platform=spec.name)
         _check_move(platform, spec, may_reach_private)
         was_enabled = platform.enabled
         _apply(platform, spec)
@@ -117,7 +117,7 @@ def settings_by_name(name: str) -> PlatformSettings:
     """The same for one platform. Raises UnknownPlatform."""
     platform = Platform.objects.filter(name=name).first()
     if platform is None:
-        raise UnknownPlatform(f"There is no platform {name!r}", platform=name)
+        raise UnknownPlatform("There is no platform '%(platform)s'", platform=name)
     return _settings(platform)
 
 
@@ -144,11 +144,21 @@ def _settings(p: Platform) -> PlatformSettings:
 
 def _apply(platform: Platform, spec: PlatformSpec) -> None:
     if spec.protocol is not None and spec.protocol not in PROTOCOLS:
-        raise Invalid(f"Unknown protocol {spec.protocol!r}", known=sorted(PROTOCOLS))
+        raise Invalid(
+            "Unknown protocol '%(protocol)s'",
+            protocol=spec.protocol,
+            field="protocol",
+            known=sorted(PROTOCOLS),
+        )
     if spec.base_url is not None and not spec.base_url.startswith(("http://", "https://")):
-        raise Invalid("`base_url` must begin with http:// or https://")
+        raise Invalid("`base_url` must begin with http:// or https://", field="base_url")
     if spec.profile is not None and spec.profile not in contract().profiles:
-        raise Invalid(f"Unknown profile {spec.profile!r}", known=sorted(contract().profiles))
+        raise Invalid(
+            "Unknown profile '%(profile)s'",
+            profile=spec.profile,
+            field="profile",
+            known=sorted(contract().profiles),
+        )
     for name in (
         "protocol",
         "base_url",
@@ -165,7 +175,7 @@ def _apply(platform: Platform, spec: PlatformSpec) -> None:
             setattr(platform, name, value)
     if spec.time_limit is not None:
         if not 1 <= spec.time_limit <= 30 * 86_400:
-            raise Invalid("`time_limit` is between 1 second and 30 days")
+            raise Invalid("`time_limit` is between 1 second and 30 days", field="time_limit")
         platform.time_limit_s = spec.time_limit
     if spec.credential is not None:
         platform.credential_sealed = secrets.seal(spec.credential)

@@ -142,7 +142,7 @@ def _queue(request: TaskRequest, found: Handler, limited: bool, tenant_id: int) 
     if row.name == catalog.DEAD_LETTER:
         raise Invalid("Nothing can be submitted to dead_letter", queue=name)
     if row.level >= 2 and limited:
-        raise QueueFull(f"Queue {name} is at its capacity; try again later", queue=name)
+        raise QueueFull("Queue %(queue)s is at its capacity; try again later", queue=name)
     return row
 
 

@@ -85,8 +85,8 @@ def _set_paused(name: str, paused: bool, reason: str) -> None:
             [paused, reason, row.id, paused],
         )
         if not changed:
-            raise Conflict(
-                f"Queue {name} is {'already paused' if paused else 'not paused'}", queue=name
-            )
+            if paused:
+                raise Conflict("Queue %(queue)s is already paused", queue=name)
+            raise Conflict("Queue %(queue)s is not paused", queue=name)
         announce()
     log.warning("queue paused" if paused else "queue resumed", queue=name, reason=reason)

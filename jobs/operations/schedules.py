@@ -30,11 +30,13 @@ def create(*, tenant_id: int = 1, **given: Any) -> Schedule:
     """A new schedule; `name`, `cron` and `type` are needed. Raises Invalid, Conflict (name taken)."""
     for name in ("name", "cron", "type"):
         if not given.get(name):
-            raise Invalid(f"A schedule needs `{name}`", field=name)
+            raise Invalid("A schedule needs `%(field)s`", field=name)
     schedule = Schedule(tenant_id=tenant_id)
     with transaction.atomic():
         if Schedule.objects.filter(tenant_id=tenant_id, name=given["name"]).exists():
-            raise Conflict(f"There is a schedule {given['name']!r} already", name=given["name"])
+            raise Conflict(
+                "There is a schedule '%(name)s' already", field="name", name=given["name"]
+            )
         _apply(schedule, given)
         schedule.save(force_insert=True)
     return schedule
@@ -46,7 +48,9 @@ def change(schedule_id: int, *, tenant_id: int | None = None, **given: Any) -> S
         schedule = _locked(schedule_id, tenant_id)
         others = Schedule.objects.filter(tenant_id=schedule.tenant_id, name=given.get("name"))
         if "name" in given and others.exclude(pk=schedule.pk).exists():
-            raise Conflict(f"There is a schedule {given['name']!r} already", name=given["name"])
+            raise Conflict(
+                "There is a schedule '%(name)s' already", field="name", name=given["name"]
+            )
         _apply(schedule, given)
         schedule.save()
     return schedule
@@ -65,7 +69,7 @@ def put(*, tenant_id: int = 1, name: str, **given: Any) -> tuple[Schedule, bool]
             with transaction.atomic():
                 return create(tenant_id=tenant_id, name=name, **given), True
         except IntegrityError as error:
-            raise Conflict(f"There is a schedule {name!r} already", name=name) from error
+            raise Conflict("There is a schedule '%(name)s' already", name=name) from error
 
 
 def check_submit(type_: str, payload: Any, *, tenant_id: int = 1) -> None:
@@ -184,13 +188,15 @@ def _decoded(type_: str, payload: Any, options: Mapping[str, Any]) -> TaskReques
     try:
         return msgspec.convert({**options, "type": type_, "payload": payload}, TaskRequest)
     except msgspec.ValidationError as error:
-        raise Invalid(f"The options do not fit a submit: {error}", field="options") from error
+        raise Invalid(
+            "The options do not fit a submit: %(reason)s", reason=str(error), field="options"
+        ) from error
 
 
 def _apply(schedule: Schedule, given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if name not in _FIELDS:
-            raise Invalid(f"A schedule has no field `{name}`", known=_FIELDS)
+            raise Invalid("A schedule has no field `%(name)s`", name=name, known=_FIELDS)
         setattr(schedule, name, value)
     if schedule.missed not in MISSED:
         raise Invalid("`missed` is skip or once", field="missed", given=schedule.missed)

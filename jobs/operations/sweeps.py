@@ -28,7 +28,9 @@ def target(user_id: int) -> int:
     """The account that collects. Raises Invalid when this user has none."""
     found = credits.account_id(catalog.DEFAULT_TENANT, user_id)
     if found is None:
-        raise Invalid(f"User {user_id} has no account to collect into", field="into")
+        raise Invalid(
+            "User %(user_id)s has no account to collect into", user_id=user_id, field="into"
+        )
     return found
 
 

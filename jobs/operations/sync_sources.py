@@ -43,7 +43,9 @@ def named(name: str) -> SyncSource:
     """Raises Invalid with the names that exist."""
     known = sources()
     if name not in known:
-        raise Invalid(f"There is no source {name!r} to sync", field="source", known=sorted(known))
+        raise Invalid(
+            "There is no source '%(name)s' to sync", name=name, field="source", known=sorted(known)
+        )
     return known[name]
 
 

@@ -111,7 +111,10 @@ def _pieces(spec: SyncSource, columns: Sequence[str], rows: Sequence[Sequence[An
         text = msgspec.json.encode(dict(zip(columns, map(_plain, values), strict=True)))
         if len(text) > MOST_ROW_BYTES:
             raise TooLarge(
-                f"Row {keys[-1]} of {spec.table} has {len(text)} bytes: leave out columns of it",
+                "Row %(key)s of %(table)s has %(bytes)s bytes: leave out columns of it",
+                key=keys[-1],
+                table=spec.table,
+                bytes=len(text),
                 limit_bytes=MOST_ROW_BYTES,
             )
         objects.append(text.decode())

@@ -53,7 +53,7 @@ def submit(type: str, payload: Any = None, *, tenant_id: int = 1, **options: Any
     try:
         request = TaskRequest(type=type, payload={} if payload is None else payload, **options)
     except TypeError as error:
-        raise Invalid(f"Unknown option: {error}") from error
+        raise Invalid("Unknown option: %(reason)s", reason=str(error)) from error
     return submit_request(request, tenant_id=tenant_id)
 
 

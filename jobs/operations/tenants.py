@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import structlog
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from jobs.domain.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from jobs.domain.states import State
@@ -16,7 +17,7 @@ log = structlog.get_logger("tenants")
 
 RESERVED = ("iso", "poll", "intermediate")
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
-_QUOTAS = {"max_pending": (0, 2**31 - 1), "rate_per_s": (1, 1_000_000)}
+QUOTAS = {"max_pending": (0, 2**31 - 1), "rate_per_s": (1, 1_000_000)}
 _WAITING = [State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING]
 
 
@@ -27,22 +28,28 @@ def create(
 
     `max_pending`: most tasks that may wait; `rate_per_s`: requests of all its keys. Raises Invalid, Conflict.
     """
-    if not _SLUG.fullmatch(slug) or slug in RESERVED:
-        raise Invalid(
-            "A slug has 2 to 31 lower-case letters, digits and `-`, begins with a letter and is no reserved word",
-            field="slug",
-            reserved=RESERVED,
-        )
+    refusal = slug_refusal(slug)
+    if refusal:
+        raise Invalid(refusal, field="slug", reserved=RESERVED)
     quotas = {"max_pending": max_pending, "rate_per_s": rate_per_s}
     _check(quotas)
     with transaction.atomic():
         made, is_new = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, **quotas})
         if not is_new:
-            raise Conflict(f"There is a tenant {slug!r} already", slug=slug)
+            raise Conflict("There is a tenant '%(slug)s' already", slug=slug)
         _add_queues(made)
         queues.announce()
     log.info("tenant created", slug=slug)
     return made
+
+
+def slug_refusal(slug: str) -> str | None:
+    """Why no tenant can have this slug."""
+    if _SLUG.fullmatch(slug) and slug not in RESERVED:
+        return None
+    return gettext_noop(
+        "A slug has 2 to 31 lower-case letters, digits and `-`, begins with a letter and is no reserved word"
+    )
 
 
 def change(slug: str, given: Mapping[str, object]) -> Tenant:
@@ -51,7 +58,7 @@ def change(slug: str, given: Mapping[str, object]) -> Tenant:
         tenant = Tenant.objects.select_for_update(no_key=True).filter(slug=slug).first()
         if tenant is None:
             raise NotFound("There is no such tenant", tenant=slug)
-        quotas = {name: given[name] for name in _QUOTAS if name in given}
+        quotas = {name: given[name] for name in QUOTAS if name in given}
         if tenant.pk == catalog.DEFAULT_TENANT and any(v is not None for v in quotas.values()):
             raise Invalid("The default tenant has no quotas", tenant=slug)
         _check(quotas)
@@ -60,6 +67,30 @@ def change(slug: str, given: Mapping[str, object]) -> Tenant:
         tenant.save(update_fields=list(given))
         transaction.on_commit(catalog.forget)
     return tenant
+
+
+def pause(slug: str, *, reason: str = "") -> list[str]:
+    """Pause its queues; the names of those that were not. Submits pass. Raises NotFound, Conflict if there are none."""
+    return _switch(slug, paused=True, reason=reason)
+
+
+def resume(slug: str) -> list[str]:
+    """Resume its queues; the names of those that were paused. Raises NotFound, Conflict if there are none."""
+    return _switch(slug, paused=False, reason="")
+
+
+def _switch(slug: str, *, paused: bool, reason: str) -> list[str]:
+    tenant_id = id_of(slug)
+    if tenant_id == catalog.DEFAULT_TENANT:
+        raise Invalid("Queues of the default tenant are paused one by one", tenant=slug)
+    with transaction.atomic():
+        rows = Queue.objects.filter(tenant_id=tenant_id, paused=not paused).order_by("id")
+        names = list(rows.values_list("name", flat=True))
+        if not names:
+            raise Conflict("No queue of this tenant is left to switch", tenant=slug)
+        for name in names:
+            (queues.pause(name, reason=reason) if paused else queues.resume(name))
+    return names
 
 
 def id_of(slug: str) -> int:
@@ -103,9 +134,15 @@ def waiting(tenant_id: int) -> int:
 
 def _check(quotas: Mapping[str, object]) -> None:
     for name, value in quotas.items():
-        low, high = _QUOTAS[name]
+        low, high = QUOTAS[name]
         if value is not None and not (isinstance(value, int) and low <= value <= high):
-            raise Invalid(f"`{name}` is between {low} and {high}", field=name, given=value)
+            raise Invalid(
+                "`%(field)s` is between %(low)s and %(high)s",
+                low=low,
+                high=high,
+                field=name,
+                given=value,
+            )
 
 
 def _add_queues(tenant: Tenant) -> None:

@@ -113,7 +113,7 @@ def rescue() -> int:
 def command(worker_id: int, verb: str) -> None:
     """Ask a worker to be quiet or to stop. Raises Invalid, NotFound."""
     if verb not in COMMANDS:
-        raise Invalid(f"Unknown command {verb!r}", known=COMMANDS)
+        raise Invalid("Unknown command '%(verb)s'", verb=verb, known=COMMANDS)
     rows = postgres.query(
         "UPDATE worker SET command = %s WHERE id = %s AND dead_at IS NULL RETURNING id",
         [verb, worker_id],
@@ -126,7 +126,11 @@ def command(worker_id: int, verb: str) -> None:
 def set_concurrency(worker_id: int, concurrency: int) -> None:
     """Give a running worker more or fewer slots; nothing that runs is stopped for it. Raises Invalid, NotFound."""
     if not 1 <= concurrency <= MOST_CONCURRENCY:
-        raise Invalid(f"A concurrency is between 1 and {MOST_CONCURRENCY}", given=concurrency)
+        raise Invalid(
+            "A concurrency is between 1 and %(most)s",
+            most=MOST_CONCURRENCY,
+            given=concurrency,
+        )
     rows = postgres.query(
         "UPDATE worker SET stats = stats || jsonb_build_object('concurrency_wanted',"
         "  jsonb_build_array(%s::int, extract(epoch FROM clock_timestamp())::float8))"

@@ -37,7 +37,9 @@ def resolve(alias: str, tenant_id: int = 1) -> UUID:
         raise TaskNotFound(task_id=alias)
     if len(rows) > 1:
         raise Conflict(
-            f"{len(rows)} migrated tasks have the old id {alias!r}; use one of their own ids",
+            "%(count)s migrated tasks have the old id '%(alias)s'; use one of their own ids",
+            count=len(rows),
+            alias=alias,
             candidates=[ids.public_id(row[0]) for row in rows],
         )
     return UUID(str(rows[0][0]))

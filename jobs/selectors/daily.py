@@ -24,7 +24,7 @@ def history(days: int, queue: str | None = None) -> list[Day]:
     A day is as fresh as the last fold of the counters (a second).
     """
     if not 1 <= days <= MOST_DAYS:
-        raise Invalid(f"A history has 1 to {MOST_DAYS} days", given=days)
+        raise Invalid("A history has 1 to %(most_days)s days", most_days=MOST_DAYS, given=days)
     queue_id = catalog.queues().get(queue).id if queue is not None else None
     rows = postgres.query(
         "WITH t AS (SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date AS today)"

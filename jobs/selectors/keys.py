@@ -4,8 +4,9 @@ from datetime import datetime
 
 import msgspec
 
-from jobs.models import ApiKey, Tenant
+from jobs.models import ApiKey
 from jobs.selectors.paging import Page, cursor, key_int
+from jobs.selectors.tenants import slugs
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,10 +31,10 @@ def listing(
     last = key_int(after)
     rows = list((own if last is None else own.filter(pk__lt=last))[: limit + 1])
     more = len(rows) > limit
-    slugs: dict[int, str] = dict(Tenant.objects.values_list("id", "slug"))
+    known = slugs(row.tenant_id for row in rows)
     names = [name for name in KeyView.__struct_fields__ if name != "tenant"]
     items = [
-        KeyView(tenant=slugs.get(row.tenant_id, ""), **{name: getattr(row, name) for name in names})
+        KeyView(tenant=known.get(row.tenant_id, ""), **{name: getattr(row, name) for name in names})
         for row in rows[:limit]
     ]
     return Page(

@@ -121,7 +121,9 @@ def _states(wanted: PlanFilter) -> set[State]:
     try:
         found = {state_from_wire(name) for name in names}
     except KeyError as error:
-        raise Invalid(f"There is no state {error}", field="filter.state") from None
+        raise Invalid(
+            "There is no state '%(state)s'", state=error.args[0], field="filter.state"
+        ) from None
     if wanted.state is not None and wanted.states:
         raise Invalid("Give `state` or `states`, not both", field="filter.states")
     return found
@@ -136,7 +138,12 @@ def _item_state(name: str | None) -> int | None:
         return None
     found = next((int(state) for state in ItemState if state.wire == name), None)
     if found is None:
-        raise Invalid(f"Items are never {name!r}", known=[s.wire for s in ItemState], field="state")
+        raise Invalid(
+            "Items are never '%(name)s'",
+            name=name,
+            known=[s.wire for s in ItemState],
+            field="state",
+        )
     return found
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from django.db.models import QuerySet
 
 from jobs.domain.errors import NotFound
 from jobs.lifecycle.breaker import name_of, service_name
@@ -50,16 +51,20 @@ class PlatformView(msgspec.Struct, frozen=True, kw_only=True):
     service_breaker: BreakerView
 
 
-def listing(tenant_id: int = catalog.DEFAULT_TENANT) -> Page[PlatformView]:
-    rows = list(Platform.objects.filter(tenant_id=tenant_id).order_by("name")[:1000])
+def listing(tenant_id: int | None = catalog.DEFAULT_TENANT) -> Page[PlatformView]:
+    """By name; None: of all tenants."""
+    rows = list(_of(tenant_id).order_by("name")[:1000])
     known = Breaker.objects.in_bulk([name for row in rows for name in _names(row)])
     return whole([_view(row, known) for row in rows])
 
 
-def get(name: str, tenant_id: int = catalog.DEFAULT_TENANT) -> PlatformView:
-    """By its name, which a tenant need not say in full. Raises NotFound, also for another tenant's."""
-    full = catalog.full_name(tenant_id, name)
-    row = Platform.objects.filter(name=full, tenant_id=tenant_id).first()
+def get(name: str, tenant_id: int | None = catalog.DEFAULT_TENANT) -> PlatformView:
+    """By its name, which a tenant need not say in full. Raises NotFound, also for another tenant's.
+
+    `tenant_id=None`: any tenant's, by its name in full.
+    """
+    full = name if tenant_id is None else catalog.full_name(tenant_id, name)
+    row = _of(tenant_id).filter(name=full).first()
     if row is None:
         raise NotFound("There is no such platform", platform=name)
     return _view(row, Breaker.objects.in_bulk(_names(row)))
@@ -79,6 +84,12 @@ def breaker(name: str, tenant_id: int | None = None) -> BreakerView:
     if row is None or (tenant_id is not None and name not in _of_tenant(tenant_id)):
         raise NotFound("There is no such breaker", breaker=name)
     return _breaker(name, row)
+
+
+def _of(tenant_id: int | None) -> "QuerySet[Platform]":
+    if tenant_id is None:
+        return Platform.objects.all()
+    return Platform.objects.filter(tenant_id=tenant_id)
 
 
 def _of_tenant(tenant_id: int) -> list[str]:

@@ -2,11 +2,14 @@
 
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
+from django.db.models import QuerySet
 
 from jobs.domain import ids
 from jobs.domain.errors import NotFound
+from jobs.lifecycle import cron as clock
 from jobs.models import Schedule
 from jobs.selectors.masking import masked
 from jobs.selectors.paging import Page, cursor, key_int, whole
@@ -42,10 +45,10 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def listing(
-    tenant_id: int = 1, *, after: str | None = None, limit: int = MOST
+    tenant_id: int | None = 1, *, after: str | None = None, limit: int = MOST
 ) -> Page[ScheduleView]:
-    """Oldest first."""
-    own = Schedule.objects.filter(tenant_id=tenant_id)
+    """Oldest first; None: of all tenants."""
+    own = _of(tenant_id)
     rows = list(own.filter(pk__gt=key_int(after) or 0).order_by("id")[: limit + 1])
     more = len(rows) > limit
     return Page(
@@ -55,9 +58,9 @@ def listing(
     )
 
 
-def get(schedule_id: int, tenant_id: int = 1) -> ScheduleView:
-    """Raises NotFound."""
-    row = Schedule.objects.filter(tenant_id=tenant_id, pk=schedule_id).first()
+def get(schedule_id: int, tenant_id: int | None = 1) -> ScheduleView:
+    """Raises NotFound. None: of any tenant."""
+    row = _of(tenant_id).filter(pk=schedule_id).first()
     if row is None:
         raise NotFound("There is no such schedule", schedule=schedule_id)
     return of(row)
@@ -69,7 +72,7 @@ def options(schedule_id: int) -> dict[str, Any]:
     return dict(found or {})
 
 
-def ticks(schedule_id: int, tenant_id: int = 1) -> Page[Tick]:
+def ticks(schedule_id: int, tenant_id: int | None = 1) -> Page[Tick]:
     """The last ticks, newest first. Raises NotFound."""
     get(schedule_id, tenant_id)
     rows = postgres.query(
@@ -95,6 +98,22 @@ def of(row: Schedule) -> ScheduleView:
         last_at=row.last_at,
         created_at=row.created_at,
     )
+
+
+def coming(schedule: ScheduleView, count: int = 5) -> list[datetime]:
+    """Its next times in its own zone; none while it is paused."""
+    found: list[datetime] = []
+    after = schedule.next_at
+    while after is not None and len(found) < count:
+        found.append(after.astimezone(ZoneInfo(schedule.timezone)))
+        after = clock.next_after(schedule.cron, schedule.timezone, after)
+    return found
+
+
+def _of(tenant_id: int | None) -> "QuerySet[Schedule]":
+    if tenant_id is None:
+        return Schedule.objects.all()
+    return Schedule.objects.filter(tenant_id=tenant_id)
 
 
 def _tick(row: postgres.Row) -> Tick:

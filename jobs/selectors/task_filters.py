@@ -105,19 +105,23 @@ def _number(read: Any, name: str, field: str) -> int:
     try:
         return int(read(name))
     except KeyError:
-        raise Invalid(f"There is no {field} {name!r}", field=field) from None
+        raise Invalid("There is no %(field)s '%(name)s'", name=name, field=field) from None
 
 
 def _path(path: str) -> list[str]:
     steps = path.split(".")
     if len(steps) > _MAX_PATH or not all(steps):
-        raise Invalid(f"A payload path has 1 to {_MAX_PATH} names", field=f"payload.{path}")
+        raise Invalid(
+            "A payload path has 1 to %(most)s names",
+            most=_MAX_PATH,
+            field=f"payload.{path}",
+        )
     return steps
 
 
 def _moment(value: datetime, field: str) -> datetime:
     if value.tzinfo is None:
-        raise Invalid(f"`{field}` needs a time zone", field=field)
+        raise Invalid("`%(field)s` needs a time zone", field=field)
     if not 1970 <= value.year <= 9000:
-        raise Invalid(f"`{field}` is between the years 1970 and 9000", field=field)
+        raise Invalid("`%(field)s` is between the years 1970 and 9000", field=field)
     return value

@@ -53,7 +53,9 @@ def page(
     try:
         wanted = state_from_wire(state)
     except KeyError:
-        raise Invalid(f"There is no state {state!r}", known=[s.wire for s in State]) from None
+        raise Invalid(
+            "There is no state '%(state)s'", state=state, known=[s.wire for s in State]
+        ) from None
     skipped = (number - 1) * size
     if skipped > MOST_SKIPPED:
         raise Invalid("This page is too deep; use GET /tasks with its cursor", field="page")

@@ -26,6 +26,14 @@ def get(task_id: UUID, tenant_id: int = 1) -> TaskView:
     return task_view.of_row(rows[0], mask=False)
 
 
+def tenant_of(task_id: UUID) -> int:
+    """Whose task this is; for those who look after all tenants. Raises TaskNotFound."""
+    rows = postgres.query("SELECT tenant_id FROM task WHERE id = %s", [task_id])
+    if not rows:
+        raise TaskNotFound(task_id=ids.public_id(task_id))
+    return int(rows[0][0])
+
+
 def place(task_id: UUID, tenant_id: int = 1) -> tuple[State, set[int]]:
     """A task's state and the queues that count as its own (present and origin). Raises TaskNotFound."""
     rows = postgres.query(

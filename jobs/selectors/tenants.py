@@ -1,12 +1,15 @@
 """Tenants with their quotas and queues."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
 
 from jobs.domain.errors import NotFound
+from jobs.domain.states import State
 from jobs.models import Queue, Tenant
 from jobs.selectors.paging import Page, whole
+from jobs.store import postgres
 
 
 class TenantView(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +34,38 @@ def get(slug: str) -> TenantView:
     if not rows:
         raise NotFound("There is no such tenant", tenant=slug)
     return _views(rows)[0]
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """Tasks of a tenant by the counters; its dead letters are not among them."""
+
+    pending: int = 0
+    active: int = 0
+    waiting: int = 0
+    queues: int = 0
+    paused: int = 0
+
+
+def loads(tenant_ids: Iterable[int]) -> dict[int, Load]:
+    """Tenant id → what it has there now; `waiting`: scheduled, in retry or for others, beside `pending`."""
+    waiting = (State.SCHEDULED, State.RETRY, State.AGGREGATING)
+    rows = postgres.fetch(
+        "tenant_load",
+        {
+            "ids": sorted(set(tenant_ids)),
+            "pending": int(State.PENDING),
+            "active": int(State.ACTIVE),
+            "states": [int(s) for s in (State.PENDING, State.ACTIVE, *waiting)],
+        },
+    )
+    names = ("queues", "paused", "pending", "active", "waiting")
+    return {row[0]: Load(**dict(zip(names, row[1:], strict=True))) for row in rows}
+
+
+def slugs(tenant_ids: Iterable[int]) -> dict[int, str]:
+    """Tenant id → slug, of those asked for."""
+    found = Tenant.objects.filter(pk__in=set(tenant_ids)).values_list("id", "slug")
+    return dict(found)
 
 
 def _views(rows: list[Tenant]) -> list[TenantView]:

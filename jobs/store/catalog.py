@@ -48,7 +48,7 @@ class Catalog:
         row = self.by_name.get(name)
         if row is None:
             raise UnknownQueue(
-                f"There is no queue {name!r}", queue=name, known=sorted(self.by_name)
+                "There is no queue '%(queue)s'", queue=name, known=sorted(self.by_name)
             )
         return row
 
@@ -62,7 +62,7 @@ class Catalog:
             return self.get(name)
         if row is None:
             known = sorted(row.name for row in self.rows if row.tenant_id == tenant_id)
-            raise UnknownQueue(f"There is no queue {name!r}", queue=name, known=known)
+            raise UnknownQueue("There is no queue '%(queue)s'", queue=name, known=known)
         return row
 
     @property
@@ -120,7 +120,7 @@ def platform(name: str, tenant_id: int = DEFAULT_TENANT) -> PlatformRow:
     row = _platforms[1].get(name)
     if row is None or row.tenant_id != tenant_id:
         known = sorted(r.name for r in _platforms[1].values() if r.tenant_id == tenant_id)
-        raise UnknownPlatform(f"There is no platform {asked!r}", platform=asked, known=known)
+        raise UnknownPlatform("There is no platform '%(platform)s'", platform=asked, known=known)
     return row
 
 

@@ -5,6 +5,7 @@ from django.contrib import admin
 from queues_admin.admin import (
     accounts,
     audit,
+    breakers,
     django_rq,
     keys,
     people,
@@ -13,12 +14,14 @@ from queues_admin.admin import (
     queues,
     schedules,
     tasks,
+    tenants,
     workers,
 )
 
 __all__ = [
     "accounts",
     "audit",
+    "breakers",
     "django_rq",
     "keys",
     "people",
@@ -27,6 +30,7 @@ __all__ = [
     "queues",
     "schedules",
     "tasks",
+    "tenants",
     "workers",
 ]
 

@@ -11,14 +11,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from jobs.domain import ids
-from jobs.models import Account, CreditEntry
+from jobs.models import Account, CreditEntry, Tenant
 from jobs.operations import credits
+from jobs.store import catalog
 from queues_admin.admin.base import BackOffice, Route, actor, page
 from queues_admin.admin.confirm import Change, Done, ReasonForm, confirm
 from queues_admin.admin.keyset import newest_first
+from queues_admin.admin.whose import chosen, slug
 
 GRANT = "jobs.grant_account"
-TENANT = 1
 _MOST = 10**12
 
 
@@ -73,7 +74,8 @@ class CreditEntryAdmin(BackOffice):
 
 
 def overview(request: HttpRequest) -> HttpResponse:
-    rows = Account.objects.filter(tenant_id=TENANT)
+    tenant_id = chosen(request)
+    rows = Account.objects.filter(tenant_id=tenant_id)
     wanted = request.GET.get("user_id", "").strip()
     user_id = _integer(wanted)
     if wanted:
@@ -84,13 +86,15 @@ def overview(request: HttpRequest) -> HttpResponse:
         title=_("Accounts"),
         page=newest_first(request, rows),
         wanted=wanted,
+        tenant=slug(tenant_id),
+        many_tenants=Tenant.objects.exclude(pk=catalog.DEFAULT_TENANT).exists(),
     )
 
 
 def of_user(request: HttpRequest, user_id: str) -> HttpResponse:
     """The account's page by what everybody knows of it, for links from elsewhere."""
     user = _integer(user_id)
-    rows = Account.objects.filter(tenant_id=TENANT)
+    rows = Account.objects.filter(tenant_id=chosen(request))
     found = None if user is None else rows.filter(user_id=user).first()
     if found is None:
         raise Http404
@@ -106,6 +110,7 @@ def detail(request: HttpRequest, account_id: int) -> HttpResponse:
         "account.html",
         title=title,
         account=account,
+        tenant=slug(account.tenant_id),
         page=entries,
         lines=lines(entries.items),
     )
@@ -150,7 +155,7 @@ def grant(request: HttpRequest, account_id: int) -> HttpResponse:
     account = _account(account_id)
 
     def perform(given: dict[str, Any]) -> Done:
-        return _granted(request, account.user_id, given)
+        return _granted(request, account.tenant_id, account.user_id, given)
 
     effects = [
         _(
@@ -164,16 +169,17 @@ def grant(request: HttpRequest, account_id: int) -> HttpResponse:
 
 
 def open_account(request: HttpRequest) -> HttpResponse:
-    """A grant to a user id, whose account is opened if need be."""
+    """A grant to a user id of the chosen tenant, whose account is opened if need be."""
+    tenant_id = chosen(request)
 
     def perform(given: dict[str, Any]) -> Done:
-        return _granted(request, given["user_id"], given)
+        return _granted(request, tenant_id, given["user_id"], given)
 
     return confirm(
         request,
         Change(
             action="account.grant",
-            target="account",
+            target=" ".join(("account", slug(tenant_id))).strip(),
             title=_("Grant credits"),
             button=_("Grant credits"),
             effects=[
@@ -237,13 +243,13 @@ def _change(
     )
 
 
-def _granted(request: HttpRequest, user_id: int, given: dict[str, Any]) -> Done:
+def _granted(request: HttpRequest, tenant_id: int, user_id: int, given: dict[str, Any]) -> Done:
     done = credits.grant(
         user_id=user_id,
         amount=given["amount"],
         reason=given["reason"],
         actor=actor(request),
-        tenant_id=TENANT,
+        tenant_id=tenant_id,
     )
     return Done(
         message=_("User %(user)s has %(n)s credits now.") % {"user": user_id, "n": done.balance},

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from jobs.domain.errors import TaskCenterError
+from jobs.domain.errors import Conflict, Invalid, TaskCenterError
 from jobs.operations import audits
 from queues_admin.admin.base import actor, address, may, page, read_only, refuse
 from queues_admin.api.errors import text
@@ -53,7 +53,8 @@ class Done:
 class Change:
     """`action` and `target` name it in the audit log, `effects` are sentences, `back` is where to go afterwards.
 
-    `perform` gets the cleaned form and runs in one transaction with the audit entry.
+    `perform` gets the cleaned form and runs in one transaction with the audit entry. `asks`: the form holds the
+    new thing itself; what is wrong with it is said at its fields, and nothing that was typed is lost.
     """
 
     action: str
@@ -68,6 +69,7 @@ class Change:
     initial: dict[str, Any] = field(default_factory=dict)
     before: Any = None
     danger: bool = False
+    asks: bool = False
 
 
 def confirm(request: HttpRequest, change: Change) -> HttpResponse:
@@ -79,10 +81,10 @@ def confirm(request: HttpRequest, change: Change) -> HttpResponse:
         raise PermissionDenied(refusal)
     if request.method != "POST":
         return _show(request, change, change.form(initial=change.initial))
-    form = change.form(request.POST)
+    form = change.form(request.POST, initial=change.initial)
     if not form.is_valid():
         return _show(request, change, form, status=422)
-    return _carry_out(request, change, form.cleaned_data)
+    return _carry_out(request, change, form)
 
 
 def _refusal(request: HttpRequest, change: Change) -> str:
@@ -93,7 +95,8 @@ def _refusal(request: HttpRequest, change: Change) -> str:
     return ""
 
 
-def _carry_out(request: HttpRequest, change: Change, given: dict[str, Any]) -> HttpResponse:
+def _carry_out(request: HttpRequest, change: Change, form: ReasonForm) -> HttpResponse:
+    given = form.cleaned_data
     try:
         with transaction.atomic():
             done = change.perform(given)
@@ -107,6 +110,9 @@ def _carry_out(request: HttpRequest, change: Change, given: dict[str, Any]) -> H
                 after=done.after,
             )
     except TaskCenterError as error:
+        if change.asks and isinstance(error, Invalid | Conflict):
+            form.add_error(_field(error, form), text(error))
+            return _show(request, change, form, status=422)
         refuse(request, action=change.action, target=change.target, why=str(error)[:500])
         messages.error(request, _("Nothing was changed: %(error)s") % {"error": text(error)})
         return HttpResponseRedirect(change.back)
@@ -114,6 +120,12 @@ def _carry_out(request: HttpRequest, change: Change, given: dict[str, Any]) -> H
         return done.show()
     messages.success(request, done.message)
     return HttpResponseRedirect(change.back)
+
+
+def _field(error: TaskCenterError, form: ReasonForm) -> str | None:
+    """The form's field that an error speaks of; None: the form as a whole."""
+    named = str(error.details.get("field", ""))
+    return named if named in form.fields else None
 
 
 def _show(

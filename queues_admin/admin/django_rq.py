@@ -43,7 +43,7 @@ class GuardedRQAdmin(RQQueueAdmin):
         return wrapper
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return may(request, PERMISSION)
+        return False  # no block of its own on the first page: Redis Info leads there
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request, PERMISSION)

@@ -10,8 +10,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from jobs.models import ApiKey
-from jobs.operations import keys
+from jobs.domain.errors import NotFound
+from jobs.models import ApiKey, Tenant
+from jobs.operations import keys, tenants
+from jobs.selectors.tenants import slugs
+from jobs.store import catalog
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.keyset import newest_first
@@ -32,7 +35,20 @@ class NewKeyForm(OptionalReasonForm):
         required=False,
         widget=forms.DateTimeInput(attrs={"placeholder": "2030-01-31 12:00"}),
     )
-    field_order = ("name", "scopes", "expires_at", "reason")
+    tenant = forms.CharField(
+        label=gettext_lazy("Tenant (empty: the default one)"), max_length=31, required=False
+    )
+    field_order = ("name", "tenant", "scopes", "expires_at", "reason")
+
+    def clean_tenant(self) -> int:
+        """The tenant's id."""
+        slug: str = self.cleaned_data["tenant"]
+        if not slug:
+            return catalog.DEFAULT_TENANT
+        try:
+            return tenants.id_of(slug)
+        except NotFound:
+            raise forms.ValidationError(_("There is no such tenant")) from None
 
     def clean_expires_at(self) -> Any:
         value = self.cleaned_data["expires_at"]
@@ -53,17 +69,27 @@ class ApiKeyAdmin(BackOffice):
 
 
 def overview(request: HttpRequest) -> HttpResponse:
-    return page(
-        request, "keys.html", title=_("API keys"), page=newest_first(request, ApiKey.objects.all())
-    )
+    rows = ApiKey.objects.all()
+    wanted = request.GET.get("tenant", "").strip()
+    if wanted:
+        rows = rows.filter(tenant_id__in=tenant_ids(wanted))
+    found = newest_first(request, rows)
+    known = slugs(key.tenant_id for key in found.items)
+    lines = [(key, known.get(key.tenant_id, "")) for key in found.items]
+    return page(request, "keys.html", title=_("API keys"), page=found, lines=lines, wanted=wanted)
 
 
 def create(request: HttpRequest) -> HttpResponse:
     def perform(given: dict[str, Any]) -> Done:
         made = keys.create(
-            name=given["name"], scopes=given["scopes"], expires_at=given["expires_at"]
+            name=given["name"],
+            scopes=given["scopes"],
+            expires_at=given["expires_at"],
+            tenant_id=given["tenant"],
         )
         facts = {"key_id": made.key_id, "name": given["name"], "scopes": given["scopes"]}
+        if given["tenant"] != catalog.DEFAULT_TENANT:
+            facts["tenant"] = catalog.tenant(given["tenant"]).slug
         return Done(message="", after=facts, show=lambda: _shown_once(request, made))
 
     return confirm(
@@ -78,6 +104,7 @@ def create(request: HttpRequest) -> HttpResponse:
             back=reverse("admin:jobs_apikey_changelist"),
             perform=perform,
             form=NewKeyForm,
+            initial={"tenant": request.GET.get("tenant", "")[:31]},
         ),
     )
 
@@ -111,6 +138,12 @@ def revoke(request: HttpRequest, key_id: str) -> HttpResponse:
             danger=True,
         ),
     )
+
+
+def tenant_ids(slug: str) -> list[int]:
+    """For filters: the id of the tenant called so, if there is one."""
+    found = Tenant.objects.filter(slug=slug.replace("\x00", "")).values_list("pk", flat=True)
+    return list(found)
 
 
 def _shown_once(request: HttpRequest, made: keys.NewKey) -> HttpResponse:

@@ -36,10 +36,11 @@ def queue_lines() -> list[QueueLine]:
     ]
 
 
-def state_counts(queue: str | None) -> list[tuple[State, int]]:
-    """The tabs of a task list: (state, tasks) over one queue or all of them."""
-    shown = [view for view in queues.listing() if queue in (None, view.queue)]
+def state_counts(queue: str | None, tenant_id: int) -> list[tuple[State, int]]:
+    """The tabs of a task list: (state, tasks) over one queue of a tenant or all of them."""
+    shown = [view for view in queues.listing(tenant_id) if queue in (None, view.queue)]
     totals = {state: sum(getattr(view, state.wire) for view in shown) for state in State}
+    totals[State.ARCHIVED] = queues.total(queue, State.ARCHIVED.wire, tenant_id)
     states = [*SHOWN, State.AGGREGATING] if totals[State.AGGREGATING] else SHOWN
     return [(state, totals[state]) for state in states]
 

@@ -24,6 +24,7 @@ from jobs.selectors.task_filters import TaskFilter
 from queues_admin.admin.base import actor, may, read_only
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.plan_words import ACTIONS, filter_words
+from queues_admin.admin.whose import chosen
 from queues_admin.permissions import for_task
 
 
@@ -68,14 +69,14 @@ class PlanButton:
 def new(request: HttpRequest) -> HttpResponse:
     """Say what is to be planned; the POST freezes it and leads to the preview."""
     action = _action(request.GET.get("action", ""))
-    wanted = _wanted(request)
+    wanted, tenant_id = _wanted(request), chosen(request)
     if not plans.stored(wanted):
         raise Http404(_("A plan needs a filter."))
     made: list[int] = []
 
     def perform(given: dict[str, Any]) -> Done:
         options = {name: given[name] for name in SlowForm.base_fields if name in given}
-        plan = builtin.draft(action, wanted, actor=actor(request), **options)
+        plan = builtin.draft(action, wanted, actor=actor(request), tenant_id=tenant_id, **options)
         made.append(plan.pk)
         after = {"plan": plan.pk, "filter": plan.filter, "tasks": plan.tasks}
         return Done(message="", after=after, show=lambda: HttpResponseRedirect(url_of(plan.pk)))
@@ -140,16 +141,17 @@ def buttons(request: HttpRequest, view: PlanView) -> list[PlanButton]:
     ]
 
 
-def bulk_buttons(request: HttpRequest, wanted: TaskFilter) -> list[PlanButton]:
-    """The list's buttons for all tasks that its filter shows."""
+def bulk_buttons(request: HttpRequest, wanted: TaskFilter, tenant: str) -> list[PlanButton]:
+    """The list's buttons for all tasks (of the tenant, by its slug) that its filter shows."""
     fields = {name: getattr(wanted, name) for name in TaskFilter.__struct_fields__}
     given = plans.stored(PlanFilter(**fields))
     if not given or wanted.payload or read_only():
         return []
+    whose = {"tenant": tenant} if tenant else {}
     return [
         PlanButton(
             label=str(ACTIONS[action.value]),
-            url=f"{reverse('admin:jobs_plan_new')}?{urlencode({'action': action.value, **given})}",
+            url=f"{reverse('admin:jobs_plan_new')}?{urlencode({'action': action.value, **given, **whose})}",
             danger=action in (PlanAction.CANCEL, PlanAction.DELETE),
         )
         for action in _offered(wanted.state)

@@ -20,6 +20,7 @@ from queues_admin.admin import plan_actions
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.keyset import newest_first, with_query
 from queues_admin.admin.plan_words import ACTIONS, STATES, filter_words, reason_words
+from queues_admin.admin.whose import slug
 
 REFRESH_S = 3
 SIZE = 50
@@ -58,7 +59,7 @@ def listing(request: HttpRequest) -> HttpResponse:
 
 def detail(request: HttpRequest, plan_id: int) -> HttpResponse:
     """Preview, then progress (the page asks again by itself), then the report."""
-    view = found(plan_id)
+    view, tenant_id = found(plan_id)
     chosen = request.GET.get("result") or None
     try:
         items = plans.items(
@@ -72,6 +73,8 @@ def detail(request: HttpRequest, plan_id: int) -> HttpResponse:
         "plan.html",
         title=_("Plan %(id)s: %(action)s") % {"id": plan_id, "action": ACTIONS[view.action]},
         plan=view,
+        tenant=slug(tenant_id),
+        tenant_id=tenant_id,
         words=STATES[view.state],
         filter=filter_words(view.filter),
         skipped=[(reason_words(s.reason), s) for s in view.preview.skipped],
@@ -93,13 +96,13 @@ def report(request: HttpRequest, plan_id: int) -> HttpResponse:
     return cast(HttpResponse, answer)
 
 
-def found(plan_id: int) -> PlanView:
-    """The plan, of any tenant. Raises Http404."""
+def found(plan_id: int) -> tuple[PlanView, int]:
+    """The plan and its tenant, whichever it is. Raises Http404."""
     row = Plan.objects.filter(pk=plan_id).only("tenant_id").first()
     if row is None:
         raise Http404(_("There is no such plan."))
     try:
-        return plans.get(plan_id, row.tenant_id)
+        return plans.get(plan_id, row.tenant_id), row.tenant_id
     except NotFound:
         raise Http404(_("There is no such plan.")) from None
 

@@ -1,9 +1,7 @@
-"""Platforms and their circuit breakers; no credential is ever shown."""
+"""Platforms: how each is doing, register one, change it, switch it on and off; no credential is ever shown."""
 
-from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -11,26 +9,20 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from jobs.domain.errors import NotFound
-from jobs.models import Breaker, Platform
-from jobs.operations import breakers, platforms
+from jobs.lifecycle.breaker import name_of
+from jobs.models import Platform
+from jobs.operations import platforms
 from jobs.operations.platforms import PlatformSpec
+from jobs.selectors import platform_silence
 from jobs.selectors import platforms as reading
+from queues_admin.admin import breakers
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
+from queues_admin.admin.platform_forms import change, create
+from queues_admin.admin.platform_silence import silence
+from queues_admin.admin.whose import slug
 
 OPERATE = "jobs.operate_platform"
-
-
-class ForceForm(ReasonForm):
-    """For how long."""
-
-    minutes = forms.IntegerField(
-        label=gettext_lazy("Minutes (empty: until it is released)"),
-        min_value=1,
-        max_value=10_080,
-        required=False,
-    )
-    field_order = ("minutes", "reason")
 
 
 @admin.register(Platform)
@@ -39,39 +31,48 @@ class PlatformAdmin(BackOffice):
         view = "jobs.view_platform"
         return [
             Route(path="", view=overview, name="changelist", permission=view),
+            Route(path="+new/", view=create, name="add", permission=view),
+            Route(path="+unknown/", view=silence, name="silence", permission=view),
             Route(path="<str:name>/", view=detail, name="change", permission=view),
+            Route(path="<str:name>/settings/", view=change, name="settings", permission=view),
             Route(path="<str:name>/<slug:verb>/", view=act, name="act", permission=view),
         ]
 
 
-@admin.register(Breaker)
-class BreakerAdmin(BackOffice):
-    def routes(self) -> list[Route]:
-        return [
-            Route(path="", view=breaker_list, name="changelist", permission="jobs.view_breaker")
-        ]
-
-
 def overview(request: HttpRequest) -> HttpResponse:
-    return page(request, "platforms.html", title=_("Platforms"), platforms=reading.listing().items)
-
-
-def breaker_list(request: HttpRequest) -> HttpResponse:
-    return page(request, "breakers.html", title=_("Circuit breakers"), breakers=reading.breakers())
+    numbers = dict(Platform.objects.values_list("name", "pk"))
+    silent = platform_silence.counts()
+    lines = [(p, silent.get(numbers.get(p.name, 0), 0)) for p in reading.listing(None).items]
+    return page(
+        request,
+        "platforms.html",
+        title=_("Platforms"),
+        lines=lines,
+        silent=sum(silent.values()),
+    )
 
 
 def detail(request: HttpRequest, name: str) -> HttpResponse:
-    title = _("Platform %(name)s") % {"name": name}
-    return page(request, "platform.html", title=title, platform=_get(name))
+    platform = _get(name)
+    tenant_id = Platform.objects.values_list("tenant_id", flat=True).get(name=name)
+    return page(
+        request,
+        "platform.html",
+        title=_("Platform %(name)s") % {"name": name},
+        platform=platform,
+        both=[platform.breaker, platform.service_breaker],
+        tenant=slug(tenant_id),
+    )
 
 
 def act(request: HttpRequest, name: str, verb: str) -> HttpResponse:
-    """Force the breaker open or closed, release it, switch the platform on or off."""
-    platform = _get(name)
-    known = _ACTS.get(verb)
-    if known is None:
+    """Force its breaker open or closed, release it, switch the platform on or off."""
+    platform, back = _get(name), reverse("admin:jobs_platform_change", args=[name])
+    if verb in ("open", "close", "release"):
+        return breakers.act(request, name_of(name), verb, back=back)
+    if verb not in _SWITCHES:
         raise Http404
-    button, effect, perform, form, danger = known
+    button, effect, on = _SWITCHES[verb]
     return confirm(
         request,
         Change(
@@ -81,90 +82,39 @@ def act(request: HttpRequest, name: str, verb: str) -> HttpResponse:
             button=str(button),
             effects=[str(effect)],
             permissions=(OPERATE,),
-            back=reverse("admin:jobs_platform_change", args=[name]),
-            perform=lambda given: perform(name, given),
-            form=form,
-            before={
-                "enabled": platform.enabled,
-                "breaker": platform.breaker.state,
-                "forced": platform.breaker.forced,
-            },
-            danger=danger,
+            back=back,
+            perform=lambda _given: _switch(name, on),
+            form=OptionalReasonForm if on else ReasonForm,
+            before={"enabled": platform.enabled},
+            danger=not on,
         ),
     )
 
 
-def _force(state: str) -> Callable[[str, dict[str, Any]], Done]:
-    def perform(name: str, given: dict[str, Any]) -> Done:
-        minutes = given["minutes"]
-        breakers.force(name, state, until_s=None if minutes is None else minutes * 60.0)
-        return Done(
-            message=_("The breaker is held %(state)s.") % {"state": state}, after={"forced": state}
-        )
-
-    return perform
+def _switch(name: str, on: bool) -> Done:
+    platforms.change(PlatformSpec(name=name, enabled=on))
+    message = _("The platform is enabled.") if on else _("The platform is disabled.")
+    return Done(message=message, after={"enabled": on})
 
 
-def _release(name: str, _given: dict[str, Any]) -> Done:
-    breakers.release(name)
-    return Done(message=_("The breaker is left to itself again."), after={"forced": None})
-
-
-def _switch(on: bool) -> Callable[[str, dict[str, Any]], Done]:
-    def perform(name: str, _given: dict[str, Any]) -> Done:
-        platforms.change(PlatformSpec(name=name, enabled=on))
-        message = _("The platform is enabled.") if on else _("The platform is disabled.")
-        return Done(message=message, after={"enabled": on})
-
-    return perform
-
-
-_Act = tuple[Any, Any, Callable[[str, dict[str, Any]], Done], type[ReasonForm], bool]
-_ACTS: dict[str, _Act] = {
-    "open": (
-        gettext_lazy("Force open"),
-        gettext_lazy(
-            "No request goes to this platform; its tasks wait until the breaker is released or the time is over."
-        ),
-        _force("OPEN"),
-        ForceForm,
-        True,
-    ),
-    "close": (
-        gettext_lazy("Force closed"),
-        gettext_lazy("All requests go to this platform, whatever it answers."),
-        _force("CLOSED"),
-        ForceForm,
-        True,
-    ),
-    "release": (
-        gettext_lazy("Release"),
-        gettext_lazy("The breaker follows the platform's answers again."),
-        _release,
-        OptionalReasonForm,
-        False,
-    ),
+_SWITCHES: dict[str, tuple[Any, Any, bool]] = {
     "disable": (
         gettext_lazy("Disable"),
         gettext_lazy(
             "New tasks for this platform are refused or wait; nothing is cancelled over there."
         ),
-        _switch(False),
-        ReasonForm,
-        True,
+        False,
     ),
     "enable": (
         gettext_lazy("Enable"),
         gettext_lazy("Tasks for this platform run again."),
-        _switch(True),
-        OptionalReasonForm,
-        False,
+        True,
     ),
 }
 
 
 def _get(name: str) -> reading.PlatformView:
     try:
-        return reading.get(name)
+        return reading.get(name, None)
     except NotFound:
         raise Http404 from None

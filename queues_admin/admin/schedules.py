@@ -11,8 +11,10 @@ from jobs.domain.errors import NotFound
 from jobs.models import Schedule
 from jobs.operations import schedules
 from jobs.selectors import schedules as reading
+from jobs.selectors.tenants import slugs
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
+from queues_admin.admin.schedule_forms import change, create
 from queues_admin.admin.task_page import pretty
 
 OPERATE = "jobs.operate_schedule"
@@ -24,7 +26,11 @@ class ScheduleAdmin(BackOffice):
         view = "jobs.view_schedule"
         return [
             Route(path="", view=overview, name="changelist", permission=view),
+            Route(path="new/", view=create, name="add", permission=view),
             Route(path="<int:schedule_id>/", view=detail, name="change", permission=view),
+            Route(
+                path="<int:schedule_id>/settings/", view=change, name="settings", permission=view
+            ),
             Route(path="<int:schedule_id>/pause/", view=pause, name="pause", permission=view),
             Route(path="<int:schedule_id>/resume/", view=resume, name="resume", permission=view),
             Route(path="<int:schedule_id>/run/", view=run, name="run", permission=view),
@@ -33,7 +39,17 @@ class ScheduleAdmin(BackOffice):
 
 
 def overview(request: HttpRequest) -> HttpResponse:
-    return page(request, "schedules.html", title=_("Schedulers"), schedules=reading.listing().items)
+    found = reading.listing(None).items
+    whose = dict(Schedule.objects.values_list("pk", "tenant_id"))
+    known = slugs(whose.values())
+    lines = [(schedule, known.get(whose.get(schedule.id, 0), "")) for schedule in found]
+    return page(
+        request,
+        "schedules.html",
+        title=_("Schedulers"),
+        lines=lines,
+        many_tenants=len(set(whose.values())) > 1,
+    )
 
 
 def detail(request: HttpRequest, schedule_id: int) -> HttpResponse:
@@ -45,7 +61,8 @@ def detail(request: HttpRequest, schedule_id: int) -> HttpResponse:
         schedule=schedule,
         payload=pretty(schedule.payload),
         options=pretty(schedule.options),
-        ticks=reading.ticks(schedule_id).items,
+        coming=reading.coming(schedule),
+        ticks=reading.ticks(schedule_id, None).items,
     )
 
 
@@ -124,6 +141,6 @@ def _change(
 
 def _get(schedule_id: int) -> reading.ScheduleView:
     try:
-        return reading.get(schedule_id)
+        return reading.get(schedule_id, None)
     except NotFound:
         raise Http404 from None

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from jobs.domain import ids
 from jobs.domain.errors import Conflict, TaskNotFound
 from jobs.domain.states import State, state_from_wire
 from jobs.domain.transitions import BY_EVENT, Event, legal
@@ -20,7 +21,7 @@ from jobs.selectors.task_view import TaskView
 from queues_admin.admin.base import actor
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.task_page import labels, still_charged
-from queues_admin.admin.task_search import slug, task_uuid
+from queues_admin.admin.task_search import task_uuid
 from queues_admin.admin.words import word
 from queues_admin.permissions import for_task
 
@@ -56,11 +57,12 @@ def act(request: HttpRequest, task_id: str, verb: str) -> HttpResponse:
     """The confirmation page and its POST for run, archive, delete and cancel."""
     id_ = task_uuid(task_id)
     try:
-        view = tasks.get(id_)
+        tenant_id = tasks.tenant_of(id_)
+        view = tasks.get(id_, tenant_id)
     except TaskNotFound:
         raise Http404(_("There is no such task.")) from None
     event = _event(verb, view)
-    here = reverse("admin:jobs_task_change", args=[slug(view.task_id)])
+    here = reverse("admin:jobs_task_change", args=[ids.public_id(id_)])
     return confirm(
         request,
         Change(
@@ -72,7 +74,7 @@ def act(request: HttpRequest, task_id: str, verb: str) -> HttpResponse:
             effects=_effects(event, view),
             permissions=for_task(event, refunds=still_charged(view)),
             back=reverse("admin:jobs_task_changelist") if event is Event.DELETE else here,
-            perform=_performer(request, event, id_),
+            perform=_performer(request, event, id_, tenant_id),
             form=_FORMS[event],
             initial={"seen": view.state},
             before={
@@ -95,20 +97,22 @@ def _event(verb: str, view: TaskView) -> Event:
     return event
 
 
-def _performer(request: HttpRequest, event: Event, id_: UUID) -> Callable[[dict[str, Any]], Done]:
+def _performer(
+    request: HttpRequest, event: Event, id_: UUID, tenant_id: int
+) -> Callable[[dict[str, Any]], Done]:
     who = actor(request)
 
     def perform(given: dict[str, Any]) -> Done:
         _still(id_, given["seen"])
         if event is Event.CANCEL:
-            return _cancel(id_, given, who)
+            return _cancel(id_, given, who, tenant_id)
         do = {Event.ARCHIVE: actions.archive, Event.DELETE: actions.delete}.get(
             event, actions.run_now
         )
-        do(id_, actor=who)
+        do(id_, actor=who, tenant_id=tenant_id)
         if event is Event.DELETE:
             return Done(message=_("The task is deleted."), after={"deleted": True})
-        now = tasks.get(id_)
+        now = tasks.get(id_, tenant_id)
         after = {"state": now.state, "status": now.status, "queue": now.queue}
         return Done(
             message=_("Done: the task is %(state)s now.") % {"state": word(now.state)}, after=after
@@ -117,8 +121,10 @@ def _performer(request: HttpRequest, event: Event, id_: UUID) -> Callable[[dict[
     return perform
 
 
-def _cancel(id_: UUID, given: dict[str, Any], who: str) -> Done:
-    done = actions.cancel(id_, reason=given["reason"], actor=who, force=given["force"])
+def _cancel(id_: UUID, given: dict[str, Any], who: str, tenant_id: int) -> Done:
+    done = actions.cancel(
+        id_, reason=given["reason"], actor=who, force=given["force"], tenant_id=tenant_id
+    )
     after = {"requested": done.requested, "refunded": done.refunded, "credits": done.credits}
     if done.requested:
         return Done(

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from jobs.domain import ids
 from jobs.domain.errors import TaskNotFound
 from jobs.domain.states import state_from_wire, status_from_wire
 from jobs.domain.transitions import Event, actions
@@ -21,8 +22,9 @@ from jobs.selectors.task_view import TaskView
 from jobs.store import sealed
 from queues_admin.admin.accounts import lines
 from queues_admin.admin.base import may, page, read_only
-from queues_admin.admin.task_search import slug, task_uuid
+from queues_admin.admin.task_search import task_uuid
 from queues_admin.admin.task_why import reasons
+from queues_admin.admin.whose import slug
 from queues_admin.admin.words import word
 from queues_admin.permissions import for_task
 
@@ -39,8 +41,10 @@ class Button:
 def detail(request: HttpRequest, task_id: str) -> HttpResponse:
     id_ = task_uuid(task_id)
     try:
-        view = tasks.get(id_)
-        attempts, events = task_history.attempts(id_), task_history.events(id_)
+        tenant_id = tasks.tenant_of(id_)
+        view = tasks.get(id_, tenant_id)
+        attempts = task_history.attempts(id_, tenant_id)
+        events = task_history.events(id_, tenant_id)
     except TaskNotFound:
         raise Http404(_("There is no such task.")) from None
     return page(
@@ -50,7 +54,8 @@ def detail(request: HttpRequest, task_id: str) -> HttpResponse:
         task=view,
         nine=_nine(view),
         reasons=reasons(id_, view),
-        buttons=_buttons(request, view),
+        buttons=buttons(request, id_, view),
+        tenant=slug(tenant_id),
         payload=pretty(view.payload),
         result=None if view.result is None else pretty(view.result),
         attempts=[
@@ -103,7 +108,7 @@ def _nine(view: TaskView) -> list[tuple[str, Any]]:
     ]
 
 
-def _buttons(request: HttpRequest, view: TaskView) -> list[Button]:
+def buttons(request: HttpRequest, id_: UUID, view: TaskView) -> list[Button]:
     """What the table allows in this state and this person may do."""
     if read_only():
         return []
@@ -111,7 +116,7 @@ def _buttons(request: HttpRequest, view: TaskView) -> list[Button]:
     for event in actions(state_from_wire(view.state), status_from_wire(view.status)):
         if may(request, *for_task(event, refunds=still_charged(view))):
             verb = "run" if event is Event.REDRIVE else event.value
-            url = reverse("admin:jobs_task_act", args=[slug(view.task_id), verb])
+            url = reverse("admin:jobs_task_act", args=[ids.public_id(id_), verb])
             danger = event in (Event.CANCEL, Event.DELETE)
             found.append(Button(label=labels(event, view.state), url=url, danger=danger))
     return found

@@ -40,38 +40,39 @@ def filters(request: HttpRequest) -> TaskFilter:
     return TaskFilter(**{name: text for name, text in given.items() if text})  # type: ignore[arg-type]
 
 
-def search(text: str, base: TaskFilter) -> Found:
+def search(text: str, base: TaskFilter, tenant_id: int = 1) -> Found:
     """Take the text for an id, for `field:value`, or for the first kind of fact that some task has."""
     text = _clean(text)
     if not text:
         return Found(wanted=base)
-    public = _known_task(text)
+    public = _known_task(text, tenant_id)
     if public:
         return Found(wanted=base, task=public)
     word, colon, rest = text.partition(":")
     if colon and word in _PREFIXES and rest.strip():
         return _by(base, _PREFIXES[word], rest.strip())
-    return _guess(text, base)
+    return _guess(text, base, tenant_id)
 
 
-def task_uuid(any_id: str) -> UUID:
-    """The UUID behind an id in an address."""
-    return ids.parse_id(_clean(any_id))
+def task_uuid(any_id: str, tenant_id: int = 1) -> UUID:
+    """The UUID behind an id in an address; a name that its caller chose is one of `tenant_id`."""
+    return ids.parse_id(_clean(any_id), tenant_id)
 
 
-def slug(task_id: str) -> str:
+def slug(task_id: str, tenant_id: int = 1) -> str:
     """A task's id as it stands in addresses: a caller's own name may hold slashes."""
-    return ids.public_id(task_uuid(task_id))
+    return ids.public_id(task_uuid(task_id, tenant_id))
 
 
-def _guess(text: str, base: TaskFilter) -> Found:
+def _guess(text: str, base: TaskFilter, tenant_id: int) -> Found:
     fields = ["business_id", "tag", "trace_id", "type"]
     if _TRACE.fullmatch(text):
         fields.insert(0, "trace_id")
     if _INTEGER.fullmatch(text):
         fields.insert(0, "user_id")
     candidates = [_by(base, field, text) for field in fields]
-    return next((c for c in candidates if tasks.listing(c.wanted, limit=1).items), candidates[0])
+    known = (c for c in candidates if tasks.listing(c.wanted, limit=1, tenant_id=tenant_id).items)
+    return next(known, candidates[0])
 
 
 def _by(base: TaskFilter, field: str, text: str) -> Found:
@@ -81,12 +82,14 @@ def _by(base: TaskFilter, field: str, text: str) -> Found:
     return Found(wanted=msgspec.structs.replace(base, **{field: value}), field=field)
 
 
-def _known_task(text: str) -> str | None:
+def _known_task(text: str, tenant_id: int) -> str | None:
+    """Any tenant's task by its own id, one of `tenant_id` by the name that its caller chose."""
+    id_ = task_uuid(text, tenant_id)
     try:
-        tasks.place(task_uuid(text))
+        tasks.tenant_of(id_)
     except TaskNotFound:
         return None
-    return slug(text)
+    return ids.public_id(id_)
 
 
 def _clean(text: str) -> str:

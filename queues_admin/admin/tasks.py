@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from jobs.domain.errors import TaskCenterError
 from jobs.domain.states import State, Status
 from jobs.handlers.registry import names
-from jobs.models import Platform, Task
+from jobs.models import Platform, Task, Tenant
 from jobs.selectors import tasks
 from jobs.selectors.paging import Page
 from jobs.selectors.task_filters import TaskFilter
@@ -24,6 +24,7 @@ from queues_admin.admin.plan_actions import bulk_buttons
 from queues_admin.admin.task_actions import act
 from queues_admin.admin.task_page import detail
 from queues_admin.admin.task_search import FILTERS, filters, search
+from queues_admin.admin.whose import chosen, slug
 from queues_admin.api.errors import text as said
 
 SIZE = 50
@@ -54,45 +55,57 @@ class TaskAdmin(BackOffice):
 
 def listing(request: HttpRequest) -> HttpResponse:
     """Newest first; every filter stands in the address."""
-    text = request.GET.get("q", "")
+    text, tenant_id = request.GET.get("q", ""), chosen(request)
     try:
-        found = search(text, filters(request))
+        found = search(text, filters(request), tenant_id)
         if found.task is not None:
             return HttpResponseRedirect(reverse("admin:jobs_task_change", args=[found.task]))
-        shown = tasks.listing(found.wanted, after=request.GET.get("cursor") or None, limit=SIZE)
+        shown = tasks.listing(
+            found.wanted,
+            after=request.GET.get("cursor") or None,
+            limit=SIZE,
+            tenant_id=tenant_id,
+        )
     except TaskCenterError as error:
         messages.error(request, said(error))
-        return page(
-            request, "tasks.html", title=_("Tasks"), status=400, **_frame(request, TaskFilter())
-        )
+        frame = _frame(request, TaskFilter(), tenant_id)
+        return page(request, "tasks.html", title=_("Tasks"), status=400, **frame)
     return page(
         request,
         "tasks.html",
         title=_("Tasks"),
         shown=shown,
         searched=found.field,
-        **_frame(request, found.wanted),
+        **_frame(request, found.wanted, tenant_id),
         **_neighbours(request, shown),
     )
 
 
-def _frame(request: HttpRequest, wanted: TaskFilter) -> dict[str, Any]:
+def _frame(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> dict[str, Any]:
     """What surrounds the list: tabs, choices and what is chosen."""
     queue = wanted.queue if wanted.queue in catalog.queues().by_name else None
     return {
         "given": {name: request.GET.get(name, "") for name in (*FILTERS, "q")},
-        "tabs": _tabs(request, wanted, queue),
+        "tabs": _tabs(request, wanted, queue, tenant_id),
+        "tenant": slug(tenant_id),
+        "tenant_id": tenant_id,
+        "many_tenants": Tenant.objects.exclude(pk=catalog.DEFAULT_TENANT).exists(),
         "state": wanted.state,
-        "bulk": bulk_buttons(request, wanted),
-        "queues": [row.name for row in catalog.queues().rows if row.tenant_id == 1],
+        "bulk": bulk_buttons(request, wanted, slug(tenant_id)),
+        "queues": [row.name for row in catalog.queues().rows if row.tenant_id == tenant_id],
         "statuses": [status.wire for status in Status if status.wire],
         "types": names(),
-        "platforms": list(Platform.objects.order_by("name").values_list("name", flat=True)),
+        "platforms": _platforms(tenant_id),
     }
 
 
-def _tabs(request: HttpRequest, wanted: TaskFilter, queue: str | None) -> list[Tab]:
-    counts = state_counts(queue)
+def _platforms(tenant_id: int) -> list[str]:
+    rows = Platform.objects.filter(tenant_id=tenant_id).order_by("name")
+    return list(rows.values_list("name", flat=True))
+
+
+def _tabs(request: HttpRequest, wanted: TaskFilter, queue: str | None, tenant_id: int) -> list[Tab]:
+    counts = state_counts(queue, tenant_id)
     everything = Tab(
         label=_("All"),
         count=sum(n for _state, n in counts),

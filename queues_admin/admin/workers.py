@@ -155,6 +155,7 @@ def _running(worker_id: int) -> list[dict[str, Any]]:
     return [
         {
             "task_id": row[5] or ids.public_id(row[0]),
+            "slug": ids.public_id(row[0]),
             "type": row[1],
             "queue": known.name(row[2]),
             "started_at": row[3],

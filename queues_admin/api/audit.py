@@ -19,6 +19,11 @@ class Audit(Api):
         q: AuditQuery = call.query
         return Reply(
             data=audit.listing(
-                actor=q.actor, action=q.action, after=q.cursor, limit=q.limit, tenant_id=call.sees
+                actor=q.actor,
+                action=q.action,
+                after=q.cursor,
+                limit=q.limit,
+                tenant_id=call.sees,
+                tenant=q.tenant,
             )
         )

@@ -61,7 +61,7 @@ def forget() -> None:
 def require(caller: Caller, scope: str) -> None:
     """Raises Forbidden. `admin` implies every scope."""
     if scope not in caller.scopes and "admin" not in caller.scopes:
-        raise Forbidden(f"This needs a key with scope {scope}", scope=scope)
+        raise Forbidden("This needs a key with scope %(scope)s", scope=scope)
 
 
 def refuse_if_readonly() -> None:

@@ -53,6 +53,7 @@ class ShortListQuery(Body, frozen=True, kw_only=True):
 class AuditQuery(ListQuery, frozen=True, kw_only=True):
     actor: str | None = None
     action: str | None = None
+    tenant: str | None = None
 
 
 class PageQuery(Body, frozen=True, kw_only=True):

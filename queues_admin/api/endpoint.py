@@ -118,6 +118,7 @@ class Call:
                 reason=reason,
                 before=before,
                 after=after or None,
+                tenant_id=self.tenant_id,
             )
 
 
@@ -240,4 +241,5 @@ def _note_refusal(spec: Endpoint, caller: Caller, request: HttpRequest, error: F
         target=request.path,
         reason=error.message,
         refused=True,
+        tenant_id=caller.tenant_id,
     )

@@ -95,11 +95,12 @@ def details_of(error: TaskCenterError) -> Mapping[str, Any] | None:
 
 
 def text(error: TaskCenterError) -> str:
-    """The message in the caller's language; one with particulars in it stays English, behind its translated title."""
-    title, said = _title(type(error)), translation.gettext(error.message)
-    if said != error.message or title == _doc(type(error)):
-        return said
-    return f"{title} {said}"
+    """The message in the caller's language; words of a library stay English, behind the error's translated title."""
+    title, said = _title(type(error)), translation.gettext(error.template)
+    shown = errors.filled(said, error.details)
+    if said != error.template or title == _doc(type(error)):
+        return shown
+    return f"{title} {shown}"
 
 
 def _title(error: type[TaskCenterError]) -> str:

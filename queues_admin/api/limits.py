@@ -17,7 +17,7 @@ def check_type(call: Call, name: str) -> Handler:
     call.require(found.scope)
     if not found.own and not call.of_house:
         # it works on what belongs to all tenants
-        raise UnknownType(f"No handler is registered for task type {name!r}", type=name)
+        raise UnknownType("No handler is registered for task type '%(type)s'", type=name)
     return found
 
 
@@ -47,7 +47,7 @@ class Shards:
         if count > self._left:
             self._left = 0
             raise TooLarge(
-                f"The tasks of one request fan out into at most {MAX_SHARDS} shards in all",
+                "The tasks of one request fan out into at most %(limit)s shards in all",
                 limit=MAX_SHARDS,
             )
         self._left -= count

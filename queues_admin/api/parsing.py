@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from jobs.domain.errors import Invalid, Malformed, TaskCenterError, TooLarge
 from jobs.operations.checks import check_text
+from queues_admin.api.complaints import fault
 
 KIB, MIB = 1024, 1024 * 1024
 _MOST_DIGITS = 18
@@ -26,11 +27,13 @@ def raw_body(request: HttpRequest, limit: int) -> bytes:
         raise Malformed("Content-Length is not a number")
     if int(announced) > limit:
         raise TooLarge(
-            f"The body has {announced} bytes, at most {limit} are allowed", limit_bytes=limit
+            "The body has %(announced)s bytes, at most %(limit_bytes)s are allowed",
+            announced=announced,
+            limit_bytes=limit,
         )
     raw = request.body
     if len(raw) > limit:
-        raise TooLarge(f"The body has more than {limit} bytes", limit_bytes=limit)
+        raise TooLarge("The body has more than %(limit_bytes)s bytes", limit_bytes=limit)
     return raw
 
 
@@ -72,20 +75,8 @@ def query(request: HttpRequest, shape: Any, *, prefix: str | None = None) -> Any
         if (
             getattr(found, name) is None
         ):  # msgspec reads the text `null` as None: not a missing filter
-            raise Invalid(f"`{name}` cannot be {text}", field=name)
+            raise Invalid("`%(field)s` cannot be %(text)s", text=text, field=name)
     return found
-
-
-def fault(text: str) -> TaskCenterError:
-    """msgspec's complaint as 400 (unknown field, no object at all) or 422 with the field's path."""
-    message, _, path = text.partition(" - at `$")
-    field = path.rstrip("`").lstrip(".") or None
-    details: dict[str, object] = {} if field is None else {"field": field}
-    if message.startswith("Object contains unknown field"):
-        return Malformed(text, **details)
-    if field is None and message.startswith("Expected `object`"):
-        return Malformed("The body must be a JSON object")
-    return Invalid(text, **details)
 
 
 def _unreadable(raw: bytes, message: str) -> TaskCenterError:
@@ -93,7 +84,7 @@ def _unreadable(raw: bytes, message: str) -> TaskCenterError:
     try:
         json.loads(raw.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError):
-        return Malformed(f"The body is not JSON: {message}")
+        return Malformed("The body is not JSON: %(reason)s", reason=message)
     return Invalid("Text must not contain lone surrogates")
 
 

@@ -36,6 +36,7 @@ _MENU = (
     (gettext_noop("Plans"), "admin:jobs_plan_changelist", "jobs.view_plan"),
     (gettext_noop("Platforms"), "admin:jobs_platform_changelist", "jobs.view_platform"),
     (gettext_noop("Accounts"), "admin:jobs_account_changelist", "jobs.view_account"),
+    (gettext_noop("Tenants"), "admin:jobs_tenant_changelist", "jobs.view_tenant"),
     (gettext_noop("Audit log"), "admin:jobs_auditentry_changelist", "jobs.view_auditentry"),
     (gettext_noop("API keys"), "admin:jobs_apikey_changelist", "jobs.view_apikey"),
     (gettext_noop("E-mails"), "demo:mails", "jobs.view_task"),
@@ -77,9 +78,9 @@ def overview_() -> Overview:
 
 
 @register.filter
-def task_slug(task_id: str) -> str:
+def task_slug(task_id: str, tenant_id: int = 1) -> str:
     """A task's id as it stands in addresses: a caller's own name may hold slashes."""
-    return slug(task_id)
+    return slug(task_id, tenant_id)
 
 
 @register.filter
@@ -96,6 +97,12 @@ def ago(moment: datetime | None) -> str:
 def span(seconds: float | None) -> str:
     """A length of time in its two largest units."""
     return "–" if seconds is None else _span(float(seconds))
+
+
+@register.filter
+def clock(moment: datetime) -> str:
+    """A moment in its own time zone, not the viewer's."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 @register.filter

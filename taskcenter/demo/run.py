@@ -17,6 +17,7 @@ from taskcenter.demo.views import folder
 log = structlog.get_logger("demo")
 
 TOKEN_FILE = "demo-replicate-token"  # noqa: S105 - the name of the file
+WEBHOOK_FILE = "demo-replicate-webhook-secret"
 _PAUSE_S = 5.0
 
 
@@ -77,7 +78,11 @@ def _callbacks() -> Iterator[None]:
 
 @contextmanager
 def _replicate() -> Iterator[None]:
-    token = (Path(settings.DATA_DIR) / TOKEN_FILE).read_text().strip()
-    server, _ = replicate_stub.serve(token=token, port=ports.port("REPLICATE"))
+    token, secret = (
+        (Path(settings.DATA_DIR) / name).read_text().strip() for name in (TOKEN_FILE, WEBHOOK_FILE)
+    )
+    server, _ = replicate_stub.serve(
+        token=token, webhook_secret=secret, port=ports.port("REPLICATE")
+    )
     with server:
         yield

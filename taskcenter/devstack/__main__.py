@@ -56,7 +56,11 @@ def _manage(options: Options, arguments: list[str]) -> NoReturn:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    """To people; a terminal that was closed is no reason to leave anything running."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -112,6 +112,7 @@ def child_environment(options: Options, database_url: str, redis_url: str) -> di
         key = {}
     kept = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL_FILE", "REDIS_URL_FILE")}
     return {
+        **({} if "TASKCENTER_PUBLIC_URL_FILE" in kept else {"TASKCENTER_PUBLIC_URL": options.url}),
         "TASKCENTER_HTTPS": "false",
         "TASKCENTER_DIAGNOSTICS": "true",
         "TASKCENTER_ALLOW_PRIVATE": "1",

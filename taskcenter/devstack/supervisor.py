@@ -46,7 +46,10 @@ class Supervisor:
     _signals: int = 0
 
     def listen(self) -> None:
-        """Count SIGINT, SIGTERM and SIGHUP from now on; the first one ends `watch` and the waits."""
+        """Count SIGINT, SIGTERM and SIGHUP from now on; the first one ends `watch` and the waits.
+
+        SIGHUP ends it under `nohup`, too: nothing is left behind a terminal that is gone.
+        """
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -123,3 +124,23 @@ def test_every_page_fits_a_phone_and_breaks_no_content_policy(page: Page) -> Non
 
 def _complaint(message: ConsoleMessage) -> list[str]:
     return [message.text] if message.type == "error" else []
+
+
+@pytest.mark.req("V-14")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_queues_and_tasks_are_cards_and_nothing_sticks_out(
+    page: Page, scheme: Literal["light", "dark"]
+) -> None:
+    made = submit("debug:noop", {"n": 1})
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    for address in ("queue/", "task/", "tenant/", "auditentry/", "platform/+new/"):
+        page.goto(f"/admin/jobs/{address}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, address
+    page.goto("/admin/jobs/task/")
+    cell = page.locator(".tc-cards tr", has_text=made.task_id).locator("td").first
+    shown = "getComputedStyle(e, '::before').content"
+    assert cell.evaluate(f"e => {shown}") == '"Type"'
+    assert page.locator(".tc-scroll").evaluate("e => e.scrollWidth - e.clientWidth") == 0
+    page.goto("/admin/jobs/queue/")
+    assert page.locator(".tc-scroll").evaluate("e => e.scrollWidth - e.clientWidth") == 0

@@ -110,3 +110,38 @@ def test_everything_starts_works_stops_cleanly_and_keeps_its_data(data: Path) ->
     with _stack(data) as (_, env):
         again = _call(env, f"/api/v1/tasks/{made['task_id']}")
         assert again["status"] == "SUCCESS"
+
+
+@pytest.mark.req("D-01")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_hang_up_stops_it_cleanly_under_nohup_and_with_its_terminal_gone(data: Path) -> None:
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "taskcenter.devstack", "run"],
+        cwd=ROOT,
+        env={
+            **_environment(),
+            "TASKCENTER_DATA_DIR": str(data),
+            "PORT": str(ports.free_port()),
+            "DEMO": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        stdout = process.stdout
+        assert stdout is not None
+        said = list(iter(stdout.readline, "  stop     Ctrl-C\n"))[:500]
+        assert any("Task Center is ready" in line for line in said), said
+        children = _children(process.pid)
+        assert len(children) >= 5
+        log = data / "logs" / "web.log"
+        eventually(lambda: "platform=demo-replicate" in log.read_text(), 60)  # a signed webhook
+        stdout.close()
+        process.send_signal(signal.SIGHUP)
+        process.wait(60)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in children)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)

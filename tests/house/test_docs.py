@@ -68,7 +68,9 @@ def test_every_command_exists(page: Path) -> None:
 @pytest.mark.req("D-05")
 @names
 def test_every_verb_of_the_command_line_exists(page: Path) -> None:
-    used = re.findall(r"manage(?:\.py)? (tasks|queues|workers|ledger) (\w+)", page.read_text())
+    used = re.findall(
+        r"manage(?:\.py)? (tasks|queues|workers|ledger|tenants|keys) (\w+)", page.read_text()
+    )
     for noun, verb in used:
         source = (ROOT / "jobs" / "management" / "commands" / f"{noun}.py").read_text()
         assert re.search(rf'add\("{verb}"', source), f"{page.name}: manage.py {noun} {verb}"

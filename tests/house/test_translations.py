@@ -7,7 +7,7 @@ import polib
 import pytest
 from django.utils import translation
 
-from jobs.management.translations import CATALOG, catalogs, msgids
+from jobs.management.translations import CATALOG, built, catalogs, msgids
 
 ROOT = Path(__file__).parents[2]
 _FIELD = re.compile(r"%\(\w+\)s|%%")
@@ -37,6 +37,31 @@ def test_the_texts_are_found_in_python_in_templates_and_in_errors() -> None:
         "No worker is alive",
     ):
         assert text in found
+
+
+@pytest.mark.req("V-13", "A-03")
+def test_no_message_to_people_is_put_together_where_nobody_can_translate_it() -> None:
+    assert built(ROOT) == []
+
+
+@pytest.mark.req("V-13")
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [
+        ('raise Invalid(f"no {x}")', True),
+        ('raise Invalid("no %(x)s")', True),
+        ('raise Invalid("no " + x)', True),
+        ('raise Invalid("no %(x)s", x=x)', False),
+        ('messages.error(request, f"no {x}")', True),
+        ('Done(message=f"no {x}")', True),
+        ('Done(message=_("no %(x)s") % {"x": x})', False),
+        ('log.warning(f"no {x}")', False),
+    ],
+)
+def test_what_is_put_together_is_found(tmp_path: Path, code: str, refused: bool) -> None:
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "some.py").write_text(f"def f(x):\n    {code}\n")
+    assert built(tmp_path) == (["jobs/some.py:2"] if refused else [])
 
 
 @pytest.mark.req("V-13")

@@ -101,5 +101,9 @@ def test_the_api_says_its_errors_in_chinese_and_its_codes_as_ever() -> None:
     )
     assert said.json()["message"] == "不能向 dead_letter 提交任务"
     part: Any = caller.post("/tasks", {"type": "nope"}, Accept_Language="zh-hans")
-    assert part.json()["message"].startswith("此任务类型没有注册 Handler。 ")
+    assert part.json()["message"] == "任务类型 'nope' 没有注册 Handler"
+    shape: Any = caller.post("/tasks", {"type": 7}, Accept_Language="zh-hans")
+    assert shape.json()["message"] == "应为 `str`，实际为 `int`，位置：`type`"
+    plain: Any = caller.post("/tasks", {"type": 7})
+    assert plain.json()["message"] == "Expected `str`, got `int` - at `type`"
     assert caller.get("/nowhere").json()["message"] == "There is no such endpoint"

@@ -25,18 +25,24 @@ PAGES = {
     "/admin/jobs/plan/": "viewer",
     "/admin/jobs/platform/": "viewer",
     "/admin/jobs/breaker/": "viewer",
+    "/admin/jobs/platform/+unknown/": "viewer",
     "/admin/jobs/account/": "finance",
     "/admin/jobs/creditentry/": "finance",
     "/admin/jobs/auditentry/": "admin",
     "/admin/jobs/apikey/": "admin",
+    "/admin/jobs/tenant/": "admin",
+    "/admin/jobs/tenant/default/": "admin",
     "/admin/django_rq/dashboard/": "operator",
 }
 CHANGES = {
     "/admin/jobs/queue/high/pause/": "operator",
     "/admin/jobs/queue/high/settings/": "operator",
     "/admin/jobs/queue/stop/": "operator",
+    "/admin/jobs/platform/+new/": "operator",
+    "/admin/jobs/schedule/new/": "operator",
     "/admin/jobs/account/grant/": "finance",
     "/admin/jobs/apikey/new/": "admin",
+    "/admin/jobs/tenant/+new/": "admin",
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from jobs.models import Schedule, TaskInfo
+from jobs.models import AuditEntry, Schedule, TaskInfo
 from jobs.operations import schedules, tickets
 from tests.integration.admin_support import audits, client_of, confirm_post, text
 
@@ -47,3 +47,57 @@ def test_a_schedule_is_paused_resumed_run_and_deleted(root: Client, schedule: Sc
     assert not Schedule.objects.exists()
     for verb in ("pause", "resume", "run", "delete"):
         assert len(audits(f"schedule.{verb}")) == 1
+
+
+NEW: dict[str, Any] = {
+    "name": "tidy",
+    "cron": "@every 30s",
+    "timezone": "Asia/Shanghai",
+    "type": "debug:noop",
+    "payload": '{"n": 1}',
+    "options": '{"queue": "low", "headers": {"X-Token": "hush"}}',
+    "missed": "once",
+}
+
+
+@pytest.mark.req("V-06", "T-06")
+def test_a_schedule_is_made_and_changed_in_the_console(root: Client, schedule: Schedule) -> None:
+    assert confirm_post(root, "/admin/jobs/schedule/new/", **NEW).status_code == 302
+    made = Schedule.objects.get(name="tidy")
+    assert (made.cron, made.timezone, made.missed) == ("@every 30s", "Asia/Shanghai", "once")
+    assert (made.payload, made.options["queue"]) == ({"n": 1}, "low")
+    page = root.get(f"/admin/jobs/schedule/{made.pk}/")
+    assert len(page.context["coming"]) == 5
+    url = f"/admin/jobs/schedule/{made.pk}/settings/"
+    masked = '{"queue": "low", "headers": {"X-Token": "********"}}'
+    assert "hush" not in text(root.get(url))
+    changed = {**NEW, "cron": "0 4 * * *", "options": masked, "reason": "quieter"}
+    assert confirm_post(root, url, **changed).status_code == 302
+    made.refresh_from_db()
+    assert (made.cron, made.options["headers"]) == ("0 4 * * *", {"X-Token": "hush"})
+    [entry] = audits("schedule.change")
+    assert (entry.before or {})["cron"] == "@every 30s"
+    assert "hush" not in str(list(AuditEntry.objects.values()))
+
+
+@pytest.mark.req("V-06")
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"cron": "every day"}, "cron"),
+        ({"cron": "@every 1ms"}, "cron"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"type": "nobody:knows"}, "type"),
+        ({"name": "nightly"}, "name"),
+        ({"payload": "[]"}, "payload"),
+        ({"options": '{"queue": 7}'}, "options"),
+        ({"options": '{"nonsense": 7}'}, "options"),
+    ],
+)
+def test_what_is_wrong_with_a_schedule_is_said_at_its_field(
+    root: Client, schedule: Schedule, wrong: dict[str, Any], field: str
+) -> None:
+    answer = root.post("/admin/jobs/schedule/new/", {**NEW, **wrong})
+    assert answer.status_code == 422
+    assert list(answer.context["form"].errors) == [field]
+    assert Schedule.objects.count() == 1

@@ -258,7 +258,8 @@ def test_an_unknown_source_is_refused_at_submit_and_a_plain_key_does_not_sync(
     answer = api.client("submit", "operate").post(
         "/tasks", {"type": "data:sync", "payload": {"source": "elsewhere"}}
     )
-    assert api.error(answer, 422)["details"] == {"field": "source", "known": ["orders"]}
+    details = api.error(answer, 422)["details"]
+    assert details == {"field": "source", "name": "elsewhere", "known": ["orders"]}
     body = {"type": "data:sync", "payload": {"source": "orders"}}
     api.error(api.client("submit").post("/tasks", body), 403)
     with pytest.raises(SkipRetry):

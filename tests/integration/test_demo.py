@@ -15,6 +15,7 @@ import pytest
 from django.contrib.auth import authenticate, get_user_model
 from django.core import mail
 from django.core.management import call_command
+from django.test import RequestFactory
 from pytest_django import Settings
 
 from jobs.builtin import email
@@ -114,7 +115,7 @@ def test_bootstrap_makes_a_login_and_a_key_once(data: Path, redis: Any) -> None:
         answers.append(json.loads(out.getvalue()))
     assert answers[0] == answers[1]
     made = answers[0]
-    user = authenticate(username=made["user"], password=made["password"])
+    user = authenticate(RequestFactory().get("/"), username=made["user"], password=made["password"])
     assert user is not None
     assert user.is_superuser
     caller = keys.authenticate(made["token"])

@@ -1,5 +1,7 @@
 """A migration that is killed, and many that start at once: each row is still migrated once."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from django.core.management.base import CommandError
 
 from jobs.models import Task
 from jobs.operations import credits
-from jobs.operations.migration import lock, migrate_if_asked
+from jobs.operations.migration import lock, mapping, migrate_if_asked
 from jobs.store import postgres
 from tests.support.engine import balance
 from tests.support.old_gateway import report_lines, row, sqlite_file
@@ -86,6 +88,24 @@ def test_five_processes_started_at_once_migrate_once(tmp_path: Path, processes: 
     others = ("another process is migrating", "was done at an earlier start")
     assert sum(any(words in line for words in others) for line in said) == 4
     assert _migrated() == Task.objects.count() == 2000
+
+
+@pytest.mark.req("G-02")
+def test_a_start_migrates_by_a_mapping_and_table_of_its_own(tmp_path: Path, settings: Any) -> None:
+    old = tmp_path / "old.db"
+    sqlite_file(old, [row(1), row(2)])
+    with closing(sqlite3.connect(old)) as source:
+        source.execute("ALTER TABLE tasks RENAME TO old_jobs")
+        source.commit()
+    shipped = Path(mapping.__file__).parent / "newapi.toml"
+    mine = tmp_path / "mine.toml"
+    mine.write_text(shipped.read_text().replace('name = "newapi"', 'name = "mine"', 1))
+    settings.ASYNQ_MIGRATE_EXISTING, settings.ASYNQ_MIGRATE_SOURCE = True, f"sqlite://{old}"
+    settings.ASYNQ_MIGRATE_MAPPING, settings.ASYNQ_MIGRATE_TABLE = str(mine), "old_jobs"
+    settings.TASKCENTER = {**settings.TASKCENTER, "STORAGE_DIR": str(tmp_path)}
+    assert migrate_if_asked() is not None
+    assert _migrated() == 2
+    assert len(report_lines(tmp_path / "migrate-mine-tasks.jsonl")) == 2
 
 
 @pytest.mark.req("G-02")

@@ -189,8 +189,8 @@ def test_a_repeated_key_in_a_batch_gets_what_became_of_the_item_it_repeats() -> 
 @pytest.mark.req("D-06")
 def test_a_schedule_whose_submit_fails_holds_up_no_other() -> None:
     bad = {"user_id": 0, "credits": 5}
-    schedules.create(name="bad", cron="* * * * *", type="debug:noop", options=bad)
-    schedules.create(name="good", cron="* * * * *", type="debug:noop")
+    schedules.create(name="bad", cron="@yearly", type="debug:noop", options=bad)
+    schedules.create(name="good", cron="@yearly", type="debug:noop")
     postgres.query(
         "UPDATE schedule SET next_at = now() - (3 - id % 2) * interval '1 second' RETURNING 1"
     )
@@ -202,7 +202,7 @@ def test_a_schedule_whose_submit_fails_holds_up_no_other() -> None:
 
 @pytest.mark.req("S-06")
 def test_callers_cannot_take_the_keys_of_schedules() -> None:
-    made = schedules.create(name="tick", cron="* * * * *", type="debug:noop")
+    made = schedules.create(name="tick", cron="@yearly", type="debug:noop")
     [(due,)] = postgres.query(
         "UPDATE schedule SET next_at = date_trunc('second', now()) - interval '1 second' RETURNING next_at"
     )

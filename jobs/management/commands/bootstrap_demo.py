@@ -1,5 +1,6 @@
 """`manage.py bootstrap_demo`: a login, a key, accounts, a platform and a schedule. Safe to run again."""
 
+import base64
 import json
 import os
 import secrets
@@ -40,7 +41,10 @@ class Command(BaseCommand):
         made = {"token": _key(folder), "user": USER, "password": _operator(folder)}
         _reader()
         _accounts()
-        _platform(kept(folder / "demo-replicate-token", lambda: secrets.token_urlsafe(24)))
+        _platform(
+            kept(folder / "demo-replicate-token", lambda: secrets.token_urlsafe(24)),
+            kept(folder / "demo-replicate-webhook-secret", _webhook_secret),
+        )
         _schedules()
         if options["json"]:
             self.stdout.write(json.dumps(made))
@@ -100,7 +104,12 @@ def _accounts() -> None:
             credits.grant(user_id=user_id, amount=GRANT, reason="demo", actor="demo")
 
 
-def _platform(credential: str) -> None:
+def _webhook_secret() -> str:
+    """As Standard Webhooks has them."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
+def _platform(credential: str, webhook_secret: str) -> None:
     """The stub's port may have changed since the last run: the address is written anew each time."""
     port = os.environ.get("TASKCENTER_DEMO_REPLICATE_PORT") or "8027"
     spec = PlatformSpec(
@@ -108,6 +117,7 @@ def _platform(credential: str) -> None:
         protocol="replicate",
         base_url=f"http://127.0.0.1:{port}",
         credential=credential,
+        webhook_secret=webhook_secret,
         profile="short",
         time_limit=600,
         allow_private=True,

@@ -30,10 +30,12 @@ def migrate_if_asked() -> Summary | None:
     try:
         folder = Path(settings.TASKCENTER["STORAGE_DIR"])
         folder.mkdir(parents=True, exist_ok=True)
-        report = folder / "migrate-newapi-tasks.jsonl"
+        mapping = load(settings.ASYNQ_MIGRATE_MAPPING)
+        report = folder / f"migrate-{mapping.name}-tasks.jsonl"
         job = Job(
             source=settings.ASYNQ_MIGRATE_SOURCE,
-            mapping=load(),
+            mapping=mapping,
+            table=settings.ASYNQ_MIGRATE_TABLE,
             report=report,
             apply=True,
             once=True,

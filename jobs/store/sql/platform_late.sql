@@ -2,7 +2,7 @@
 -- The same run-through only, and only where the id is missing; a parked task is due now.
 WITH p AS (
   UPDATE platform_task p SET external_id = %(external_id)s, raw_status = coalesce(%(raw_status)s, p.raw_status),
-    urls = %(urls)s::jsonb, submitted_at = clock_timestamp()
+    urls = %(urls)s::jsonb, submitted_at = clock_timestamp(), silent_since = NULL
   FROM task t
   WHERE p.task_id = %(id)s AND t.id = p.task_id AND t.cycle = coalesce(%(cycle)s::int, t.cycle)
     AND p.platform_id = coalesce(%(platform)s::bigint, p.platform_id)

@@ -26,7 +26,7 @@ BEGIN
     ('credit_entry', 'EXISTS (SELECT FROM account a WHERE a.id = account_id)'),
     ('schedule_tick', 'EXISTS (SELECT FROM schedule s WHERE s.id = schedule_id)'),
     ('plan_item', 'EXISTS (SELECT FROM plan p WHERE p.id = plan_id)'),
-    ('audit_entry', 'actor IN (SELECT ''key:'' || k.name || '' ('' || k.key_id || '')'' FROM api_key k)')) AS v(a, b)
+    ('audit_entry', 'tenant_id = ' || mine)) AS v(a, b)
   LOOP
     IF EXISTS (SELECT FROM pg_policies WHERE schemaname = 'public' AND tablename = name AND policyname = 'own_tenant') THEN
       CONTINUE;

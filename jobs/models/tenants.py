@@ -13,6 +13,7 @@ class Tenant(models.Model):
     name = models.TextField()
     max_pending = models.IntegerField(null=True)
     rate_per_s = models.IntegerField(null=True)
+    max_active = models.IntegerField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -20,6 +21,11 @@ class Tenant(models.Model):
         default_permissions = ("view",)
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
+        indexes = [
+            models.Index(
+                fields=["id"], condition=models.Q(max_active__isnull=False), name="tenant_limited"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.slug

@@ -1,5 +1,7 @@
 """Queues: pause, resume, settings, the emergency stop; and the contract's queues as rows."""
 
+from collections.abc import Sequence
+
 import structlog
 from django.db import transaction
 
@@ -17,7 +19,7 @@ def sync_contract() -> None:
         Queue.objects.get_or_create(
             name=name, defaults={"weight": spec.weight, "capacity": spec.capacity}
         )
-    catalog.forget()
+    catalog.stale()
 
 
 def pause(name: str, *, reason: str = "") -> None:
@@ -54,6 +56,16 @@ def configure(
         announce()
 
 
+def revive(queue_ids: Sequence[int]) -> None:
+    """Deleted queues that are wanted again."""
+    if queue_ids and postgres.query(
+        "UPDATE queue SET removed = false WHERE removed AND id = ANY(%s::int[]) RETURNING name",
+        [list(queue_ids)],
+    ):
+        catalog.stale()
+        log.info("queue registered again", queues=list(queue_ids)[:10])
+
+
 def stop_everything(stopped: bool, *, reason: str = "") -> None:
     """The emergency stop: no worker starts anything while it is on; running tasks finish."""
     postgres.query(
@@ -67,13 +79,13 @@ def stop_everything(stopped: bool, *, reason: str = "") -> None:
 def announce() -> None:
     """Tell running workers that settings changed: they compare the control version with each heartbeat."""
     postgres.query("UPDATE control SET version = version + 1 WHERE id = 1 RETURNING 1")
-    catalog.forget()
+    catalog.stale()
     transaction.on_commit(_tell_everybody, robust=True)
 
 
 def _tell_everybody() -> None:
     """Workers look at once instead of at their next heartbeat."""
-    catalog.forget()
+    catalog.stale()
     redis.cancel_signal("all")
 
 

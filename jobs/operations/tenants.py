@@ -58,7 +58,7 @@ def change(slug: str, given: Mapping[str, object]) -> Tenant:
         for field, value in given.items():
             setattr(tenant, field, value)
         tenant.save(update_fields=list(given))
-        transaction.on_commit(catalog.forget)
+        transaction.on_commit(catalog.stale)
     return tenant
 
 

@@ -164,7 +164,7 @@ class Engine:
 
     def reconsider(self) -> None:
         """Queues changed: look at them anew, also out of sleep."""
-        catalog.forget()
+        catalog.stale()
         self.wake()
 
     def wake(self) -> None:

@@ -20,7 +20,7 @@ class Hand:
         """Ticket ids from all queues."""
         lists = [keys.tickets(row.name) for row in catalog.queues(fresh=True).rows]
         found = redis.fetch(self.id, lists, want=want, epoch=tickets.epoch(), was_idle=False)
-        return [id_ for _, ids in found for id_ in ids]
+        return [id_ for batch in found for id_ in batch.ids]
 
     def claim(self, want: int = 100) -> list[Run]:
         ids = self.fetch(want)

@@ -254,7 +254,11 @@ def held(worker_ids: Sequence[int]) -> dict[int, set[str]]:
     pipe = client().pipeline(transaction=False)
     for worker_id in worker_ids:
         pipe.hkeys(keys.inflight(worker_id))
-    return {w: set(ids) for w, ids in zip(worker_ids, pipe.execute(), strict=True)}
+    answers = pipe.execute(raise_on_error=False)
+    return {
+        w: set() if isinstance(ids, Exception) else set(ids)
+        for w, ids in zip(worker_ids, answers, strict=True)
+    }
 
 
 @guarded

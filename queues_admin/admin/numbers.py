@@ -22,9 +22,9 @@ class QueueLine:
 
 
 def queue_lines() -> list[QueueLine]:
-    """All queues in the contract's order, tenants' own ones after them."""
+    """All queues in the contract's order, after them those of tenants that hold something."""
     place = {name: index for index, name in enumerate(contract().queues)}
-    listed = sorted(queues.listing(), key=lambda view: place.get(view.queue, len(place)))
+    listed = sorted(queues.listing(busy=True), key=lambda view: place.get(view.queue, len(place)))
     return [
         QueueLine(
             view=view,
@@ -38,8 +38,9 @@ def queue_lines() -> list[QueueLine]:
 
 def state_counts(queue: str | None) -> list[tuple[State, int]]:
     """The tabs of a task list: (state, tasks) over one queue or all of them."""
-    shown = [view for view in queues.listing() if queue in (None, view.queue)]
-    totals = {state: sum(getattr(view, state.wire) for view in shown) for state in State}
+    view = queues.get(queue) if queue is not None else None
+    numbers = queues.totals() if view is None else {s: getattr(view, s.wire) for s in State}
+    totals = {state: numbers.get(state, 0) for state in State}
     states = [*SHOWN, State.AGGREGATING] if totals[State.AGGREGATING] else SHOWN
     return [(state, totals[state]) for state in states]
 

@@ -166,7 +166,7 @@ def _stop(stop: bool, reason: str) -> Done:
 
 
 def _queue(name: str) -> Queue:
-    row = Queue.objects.filter(name=name).first()
+    row = Queue.objects.filter(name=name, removed=False).first()
     if row is None:
         raise Http404
     return row

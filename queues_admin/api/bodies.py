@@ -118,6 +118,13 @@ class QueueChange(Body, frozen=True, kw_only=True):
     concurrency: int | None = None
 
 
+class QueueDelete(Body, frozen=True, kw_only=True):
+    """`force`: what waits in it is cancelled, refunded and deleted first."""
+
+    force: bool = False
+    reason: Short = ""
+
+
 class PlatformChange(Body, frozen=True, kw_only=True):
     """What is left out stays as it is; null takes a limit or the price away."""
 

@@ -12,6 +12,8 @@ from jobs.store import catalog, postgres, redis
 
 log = structlog.get_logger("queues")
 
+_MOST = 10_000
+
 
 def sync_contract() -> None:
     """Insert the contract's queues that have no row yet; rows that exist keep what operators set."""
@@ -39,18 +41,21 @@ def configure(
     capacity: int | None = None,
     concurrency: int | None = None,
 ) -> None:
-    """Change what is given, live. Raises UnknownQueue, Invalid."""
+    """Change what is given, live. `concurrency`: most tasks of it at once in one worker process, 0 for no limit.
+
+    Raises UnknownQueue, Invalid.
+    """
     row = catalog.queues(fresh=True).get(name)
     if weight is not None and not 1 <= weight <= 1000:
         raise Invalid("A weight is between 1 and 1000", given=weight)
     if capacity is not None and capacity < 1:
         raise Invalid("A capacity is at least 1", given=capacity)
-    if concurrency is not None and concurrency < 1:
-        raise Invalid("A concurrency is at least 1", given=concurrency)
+    if concurrency is not None and not 0 <= concurrency <= _MOST:
+        raise Invalid("A queue's concurrency is 0 (no limit) to 10000", given=concurrency)
     with transaction.atomic():
         postgres.query(
             "UPDATE queue SET weight = coalesce(%s, weight), capacity = coalesce(%s, capacity),"
-            " concurrency = coalesce(%s, concurrency) WHERE id = %s RETURNING 1",
+            " concurrency = nullif(coalesce(%s, concurrency), 0) WHERE id = %s RETURNING 1",
             [weight, capacity, concurrency, row.id],
         )
         announce()

@@ -257,6 +257,7 @@ class Engine:
     def _settled(self, batch: Sequence[tuple[Active, Outcome]]) -> None:
         for rec, _ in batch:
             self.forget(rec)
+        self.feeder.settled()
 
     def forget(self, rec: Active) -> None:
         if self.active.get(rec.run.id) is rec:

@@ -153,9 +153,15 @@ class Feeder:
         return [id_ for batch in found for id_ in batch.ids]
 
     def freed(self, lane: Lane) -> None:
-        """A run of this lane ended: if it, or some queue, was full, end the sleep in Redis: not all was looked at."""
-        if lane in self._full or self._some_queue_full:
-            self._full, self._some_queue_full = frozenset(), False
+        """A run of this lane ended: if the lane was full, end the sleep in Redis, whose lists were not looked at."""
+        if lane in self._full:
+            self._full = frozenset()
+            self._engine.wake()
+
+    def settled(self) -> None:
+        """Runs are written: if their queue was full, there is room now."""
+        if self._some_queue_full:
+            self._some_queue_full = False
             self._engine.wake()
 
     def _sleep(self, want: int, side: Mapping[Lane, int]) -> None:

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 
 def rooms(engine: "Engine", fetched: Mapping[str, int]) -> dict[str, int]:
-    """Queue → how many more of it may run here, for queues with a limit. `fetched`: on their way, by queue."""
+    """Queue → how many more of it may run here, for queues with a limit; what is not settled yet counts as running.
+
+    `fetched`: on their way, by queue.
+    """
     limited = [row for row in catalog.queues().limited if engine.served.serves(row)]
     if not limited:
         return {}
-    running = Counter(rec.queue for rec in list(engine.active.values()) if not rec.done)
+    running = Counter(rec.queue for rec in list(engine.active.values()))
     return {
         row.name: max(0, (row.concurrency or 0) - running[row.name] - fetched.get(row.name, 0))
         for row in limited

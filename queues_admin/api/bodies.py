@@ -113,6 +113,8 @@ class Concurrency(Body, frozen=True, kw_only=True):
 
 
 class QueueChange(Body, frozen=True, kw_only=True):
+    """`concurrency`: most tasks of the queue at once in one worker process; 0 takes the limit away."""
+
     weight: int | None = None
     capacity: int | None = None
     concurrency: int | None = None

@@ -7,7 +7,7 @@ import pytest
 from jobs.domain.errors import Invalid
 from jobs.operations import duties, quotas, runs, tasks, tenants, tending, tickets, workers
 from jobs.operations.requests import TaskRequest
-from jobs.store import catalog, keys, postgres
+from jobs.store import catalog, keys, postgres, rings
 from jobs.store import redis as store
 from tests.support import api
 from tests.support.api import ApiClient, data, error
@@ -128,13 +128,13 @@ def test_tasks_that_end_while_the_limit_is_told_leave_nothing_behind(
 ) -> None:
     one = Hand("one")
     claimed = runs.claim(one.id, fetch(one, 3))
-    add = quotas.rings.add_running
+    add = rings.add_running
 
     def ends_first(running: Any) -> None:
         one.settle(claimed, succeeded)
         add(running)
 
-    monkeypatch.setattr(quotas.rings, "add_running", ends_first)
+    monkeypatch.setattr(rings, "add_running", ends_first)
     quotas.load()
     assert redis.smembers("tc:run:acme") == set()
     assert postgres.query("SELECT count(*) FROM task WHERE state = 6") == [(3,)]

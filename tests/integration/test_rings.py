@@ -115,8 +115,10 @@ def test_a_destroyed_ring_is_healed_by_the_duty(redis: Any) -> None:
         tasks.submit("debug:noop", tenant_id=tenant_id)
     while duties.fold():
         pass
-    for destroy in (lambda: redis.delete(RING), lambda: redis.set(RING, "no ring")):
-        destroy()
+    for spoiled in (None, "no ring"):
+        redis.delete(RING)
+        if spoiled is not None:
+            redis.set(RING, spoiled)
         assert fetch(hand, 10) == []
         assert tending.tend() == 2
         assert sorted(redis.zrange(RING, 0, -1)) == ["acme:default", "default"]

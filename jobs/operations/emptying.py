@@ -64,7 +64,7 @@ def empty(
     """
     queue = catalog.queues(fresh=True).get(name)
     is_shared = name == catalog.DEAD_LETTER
-    states = (State.ARCHIVED,) if is_shared else _WAITING
+    states: tuple[State, ...] = (State.ARCHIVED,) if is_shared else _WAITING
     if whole and not is_shared:
         states = (*_WAITING, State.ARCHIVED)
     place = _Place(queue.id, tenant_id if is_shared else None, whole)

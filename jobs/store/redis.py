@@ -112,7 +112,13 @@ def push(
     depths_now = [
         one(
             keys=[keys.EPOCH, list_key, keys.QUEUES],
-            args=[epoch, int(front), _limit(queue, limit, tenant_limit), now, *ids],
+            args=[
+                epoch,
+                int(front),
+                limit if tenant_limit is None or ":" not in queue else tenant_limit,
+                now,
+                *ids,
+            ],
             client=client() if pipe is None else pipe,
         )
         for (queue, list_key), ids in groups.items()
@@ -127,10 +133,6 @@ def push(
         else:
             depths[list_key] = depth
     return depths, full
-
-
-def _limit(queue: str, limit: int, tenant_limit: int | None) -> int:
-    return tenant_limit if tenant_limit is not None and ":" in queue else limit
 
 
 @guarded

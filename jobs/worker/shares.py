@@ -1,5 +1,6 @@
 """Who gives how much, by weight: shares hold over many fetches, whatever their size, and idle ones save nothing up."""
 
+import heapq
 from collections.abc import Mapping
 
 
@@ -22,12 +23,15 @@ class Shares:
         """
         times = {name: max(self._times.get(name, 0.0), self._now) for name in weights}
         order = sorted(weights, key=lambda n: (times[n], -weights[n], -lengths.get(n, 0)))
-        shares = dict.fromkeys(order, 0)
-        for _ in range(want):
-            first = min(order, key=times.__getitem__)
-            shares[first] += 1
-            times[first] += 1 / weights[first]
-        return shares
+        counts = [0] * len(order)
+        steps = [1 / weights[name] for name in order]
+        next_ = [(times[name], place) for place, name in enumerate(order)]
+        heapq.heapify(next_)
+        for _ in range(want if next_ else 0):
+            at, place = next_[0]
+            counts[place] += 1
+            heapq.heapreplace(next_, (at + steps[place], place))
+        return dict(zip(order, counts, strict=True))
 
     def gave(
         self, weights: Mapping[str, float], shares: Mapping[str, int], given: Mapping[str, int]

@@ -20,7 +20,7 @@ CHANGES_BACK = "DROP TRIGGER queue_changed ON queue; DROP FUNCTION note_queue_ch
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0008_attack_indexes'),
+        ('jobs', '0013_groups_in_order'),
     ]
 
     operations = [

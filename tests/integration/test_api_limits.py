@@ -11,8 +11,7 @@ from django.test import Client
 from jobs.domain.errors import RateLimited, RedisUnavailable
 from jobs.models import ApiKey, AuditEntry
 from jobs.operations import duties, keys, repeats
-from jobs.store import postgres
-from jobs.store import windows
+from jobs.store import postgres, windows
 from queues_admin.api import auth, guessing, urls
 from queues_admin.api.throttle import Bucket
 from tests.support import api

@@ -153,9 +153,13 @@ class RedisShard(models.Model):
 
 
 class Control(models.Model):
-    """One row: `version` grows with every change that running workers must see; `stopped` is the emergency stop."""
+    """One row: `version` grows with every change that running workers must see; `stopped` is the emergency stop.
+
+    `queues` is another number after every change of a queue's settings, by trigger: who caches queues compares it.
+    """
 
     version = models.IntegerField(default=1)
+    queues = models.BigIntegerField(default=0, db_default=0)
     stopped = models.BooleanField(default=False)
     stopped_reason = models.TextField(default="")
 

@@ -5,7 +5,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Queue(models.Model):
-    """`base_id` is null for the contract's queues; a tenant's queue points at the one it shares weight with."""
+    """`base_id` is null for the contract's queues; a tenant's queue points at the one it shares weight with.
+
+    `removed`: deleted by an operator; the row stays for the tasks that name it, and comes back with the next submit.
+    """
 
     id = models.AutoField(primary_key=True)
     name = models.TextField(unique=True)
@@ -18,6 +21,7 @@ class Queue(models.Model):
     paused = models.BooleanField(default=False)
     paused_reason = models.TextField(default="")
     paused_until = models.DateTimeField(null=True)
+    removed = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         db_table = "queue"
@@ -26,6 +30,10 @@ class Queue(models.Model):
         verbose_name_plural = _("queues")
         permissions = [("operate_queue", "Can pause, resume and empty queues")]
         ordering = ("id",)
+        indexes = [
+            models.Index(fields=["id"], condition=models.Q(level__gt=0), name="queue_pressed"),
+            models.Index(fields=["tenant_id"], name="queue_tenant"),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -13,6 +13,7 @@ class Tenant(models.Model):
     name = models.TextField()
     max_pending = models.IntegerField(null=True)
     rate_per_s = models.IntegerField(null=True)
+    max_active = models.IntegerField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -21,6 +22,11 @@ class Tenant(models.Model):
         verbose_name = _("tenant")
         verbose_name_plural = _("tenants")
         permissions = [("manage_tenant", "Can create and change tenants")]
+        indexes = [
+            models.Index(
+                fields=["id"], condition=models.Q(max_active__isnull=False), name="tenant_limited"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.slug

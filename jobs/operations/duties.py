@@ -10,7 +10,7 @@ from django.db import transaction
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
 from jobs.lifecycle.backpressure import Level, Pressure, log_line, step, utilisation
-from jobs.operations import endings, limits, tickets
+from jobs.operations import endings, limits, refilling, tickets
 from jobs.operations.endings import Finish
 from jobs.store import catalog, postgres
 
@@ -180,21 +180,26 @@ _pressure: dict[int, Pressure] = {}
 def _set_levels() -> None:
     """One writer, with hysteresis: a level falls only after the queue stayed below its exit mark for a while."""
     now_s = time.monotonic()
-    pending: dict[int, int] = dict(
-        postgres.query("SELECT queue_id, n FROM queue_stat WHERE metric = 1")
-    )
-    for row in catalog.queues(fresh=True).rows:
-        if not row.capacity:
+    pending = refilling.pending_counts()
+    known = catalog.queues(fresh=True)
+    pressed = {row.id for row in known.rows if row.level > 0}
+    for queue_id in pending.keys() | pressed:
+        row = known.by_id.get(queue_id)
+        if row is None or not row.capacity:
             continue
         used = utilisation(pending.get(row.id, 0), row.capacity)
         before = _pressure.get(row.id, Pressure(level=Level(row.level)))
         if before.level != row.level:  # another process had the duty meanwhile
             before = Pressure(level=Level(row.level))
-        after = _pressure[row.id] = step(before, used, now_s=now_s)
+        after = step(before, used, now_s=now_s)
+        if after.level:
+            _pressure[row.id] = after
+        else:
+            _pressure.pop(row.id, None)
         line = log_line(row.name, before.level, after.level, used)
         if line:
             postgres.query(
                 "UPDATE queue SET level = %s WHERE id = %s RETURNING 1", [int(after.level), row.id]
             )
             log.warning(line)
-            catalog.forget()
+            catalog.stale()

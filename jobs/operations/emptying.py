@@ -8,7 +8,7 @@ from django.db import transaction
 
 from jobs.domain.errors import RedisUnavailable
 from jobs.domain.outcomes import Kind
-from jobs.domain.states import Lane, State, Status
+from jobs.domain.states import State, Status
 from jobs.operations import endings, tickets
 from jobs.operations.endings import Finish
 from jobs.store import catalog, keys, postgres, redis
@@ -25,7 +25,9 @@ _IN_ORDER = {
     State.RETRY: "state = 4 ORDER BY id DESC",
     State.ARCHIVED: "state = 5 ORDER BY id",
     State.AGGREGATING: "state IN (3, 4, 7) AND state = 7 AND flags & 128 > 0 ORDER BY id DESC",
+    State.ACTIVE: "state = 2 ORDER BY worker_id",
 }
+_ALL_HELD = "state IN (3, 4, 7) AND state = 7 ORDER BY id DESC"
 """Literal, so that each state is read in the order of its partial index."""
 
 
@@ -40,24 +42,32 @@ class Emptied:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Which tasks go; `tenant_id` None: whoever's."""
+    """Which tasks go; `tenant_id` None: whoever's; `whole`: also those that wait for others."""
 
     queue_id: int
     tenant_id: int | None
+    whole: bool = False
 
 
 def empty(
-    name: str, *, actor: str, reason: str = "", tenant_id: int | None = catalog.DEFAULT_TENANT
+    name: str,
+    *,
+    actor: str,
+    reason: str = "",
+    tenant_id: int | None = catalog.DEFAULT_TENANT,
+    whole: bool = False,
 ) -> Emptied:
     """Delete all that waits in a queue (in dead_letter: its archived tasks). Running tasks are left alone.
 
-    `tenant_id` says whose dead letters go, for all tenants share that queue; None: everybody's.
-    At most some seconds per call. Raises UnknownQueue.
+    `tenant_id` says whose dead letters go, for all tenants share that queue; None: everybody's. `whole`: what is
+    archived here and what waits for other tasks goes too. At most some seconds per call. Raises UnknownQueue.
     """
     queue = catalog.queues(fresh=True).get(name)
     is_shared = name == catalog.DEAD_LETTER
-    states = (State.ARCHIVED,) if is_shared else _WAITING
-    place = _Place(queue.id, tenant_id if is_shared else None)
+    states: tuple[State, ...] = (State.ARCHIVED,) if is_shared else _WAITING
+    if whole and not is_shared:
+        states = (*_WAITING, State.ARCHIVED)
+    place = _Place(queue.id, tenant_id if is_shared else None, whole)
     deleted = refunded = 0
     until_s = time.monotonic() + MOST_S
     for state in states:
@@ -80,12 +90,18 @@ def empty(
     return Emptied(deleted=deleted, refunded=refunded, remaining=remaining)
 
 
+def has_any(queue_id: int, state: State) -> bool:
+    """Whether a task of this queue is in this state, by the rows."""
+    return bool(_next(_Place(queue_id, None, True), state, limit=1))
+
+
 def _next(place: _Place, state: State, *, limit: int, suffix: str = "") -> list[str]:
+    order = _ALL_HELD if place.whole and state is State.AGGREGATING else _IN_ORDER[state]
     whose, params = "", [place.queue_id]
     if place.tenant_id is not None:
         whose, params = "tenant_id = %s AND ", [place.queue_id, place.tenant_id]
     rows = postgres.query(
-        f"SELECT id::text FROM task WHERE queue_id = %s AND {whose}{_IN_ORDER[state]} LIMIT %s {suffix}",
+        f"SELECT id::text FROM task WHERE queue_id = %s AND {whose}{order} LIMIT %s {suffix}",
         [*params, limit],
     )
     return [row[0] for row in rows]
@@ -116,7 +132,7 @@ def _drop_tickets(queue: catalog.QueueRow) -> None:
     One pushed since the last look goes with them: its row is un-ticketed, so that a refill pushes it again.
     """
     try:
-        for lane in (Lane.ASYNC, Lane.PROCESS):
+        for lane in keys.LISTED:
             redis.drop_list(keys.tickets(queue.name, lane))
     except RedisUnavailable as error:
         log.info("tickets of an emptied queue left", queue=queue.name, error=str(error))

@@ -1,5 +1,7 @@
 """Queues: pause, resume, settings, the emergency stop; and the contract's queues as rows."""
 
+from collections.abc import Sequence
+
 import structlog
 from django.db import transaction
 
@@ -10,6 +12,8 @@ from jobs.store import catalog, postgres, redis
 
 log = structlog.get_logger("queues")
 
+_MOST = 10_000
+
 
 def sync_contract() -> None:
     """Insert the contract's queues that have no row yet; rows that exist keep what operators set."""
@@ -17,7 +21,7 @@ def sync_contract() -> None:
         Queue.objects.get_or_create(
             name=name, defaults={"weight": spec.weight, "capacity": spec.capacity}
         )
-    catalog.forget()
+    catalog.stale()
 
 
 def pause(name: str, *, reason: str = "") -> None:
@@ -37,21 +41,34 @@ def configure(
     capacity: int | None = None,
     concurrency: int | None = None,
 ) -> None:
-    """Change what is given, live. Raises UnknownQueue, Invalid."""
+    """Change what is given, live. `concurrency`: most tasks of it at once in one worker process, 0 for no limit.
+
+    Raises UnknownQueue, Invalid.
+    """
     row = catalog.queues(fresh=True).get(name)
     if weight is not None and not 1 <= weight <= 1000:
         raise Invalid("A weight is between 1 and 1000", given=weight)
     if capacity is not None and capacity < 1:
         raise Invalid("A capacity is at least 1", given=capacity)
-    if concurrency is not None and concurrency < 1:
-        raise Invalid("A concurrency is at least 1", given=concurrency)
+    if concurrency is not None and not 0 <= concurrency <= _MOST:
+        raise Invalid("A queue's concurrency is 0 (no limit) to 10000", given=concurrency)
     with transaction.atomic():
         postgres.query(
             "UPDATE queue SET weight = coalesce(%s, weight), capacity = coalesce(%s, capacity),"
-            " concurrency = coalesce(%s, concurrency) WHERE id = %s RETURNING 1",
+            " concurrency = nullif(coalesce(%s, concurrency), 0) WHERE id = %s RETURNING 1",
             [weight, capacity, concurrency, row.id],
         )
         announce()
+
+
+def revive(queue_ids: Sequence[int]) -> None:
+    """Deleted queues that are wanted again."""
+    if queue_ids and postgres.query(
+        "UPDATE queue SET removed = false WHERE removed AND id = ANY(%s::int[]) RETURNING name",
+        [list(queue_ids)],
+    ):
+        catalog.stale()
+        log.info("queue registered again", queues=list(queue_ids)[:10])
 
 
 def stop_everything(stopped: bool, *, reason: str = "") -> None:
@@ -67,13 +84,13 @@ def stop_everything(stopped: bool, *, reason: str = "") -> None:
 def announce() -> None:
     """Tell running workers that settings changed: they compare the control version with each heartbeat."""
     postgres.query("UPDATE control SET version = version + 1 WHERE id = 1 RETURNING 1")
-    catalog.forget()
+    catalog.stale()
     transaction.on_commit(_tell_everybody, robust=True)
 
 
 def _tell_everybody() -> None:
     """Workers look at once instead of at their next heartbeat."""
-    catalog.forget()
+    catalog.stale()
     redis.cancel_signal("all")
 
 

@@ -12,7 +12,7 @@ from django.db import OperationalError, transaction
 from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import State, Status
-from jobs.operations import credits, endings, platform_facts, tickets
+from jobs.operations import credits, endings, platform_facts, quotas, tickets
 from jobs.store import catalog, postgres, sealed
 
 log = structlog.get_logger("runs")
@@ -87,20 +87,31 @@ def missing(ids: Sequence[str]) -> Missing:
     return Missing(paused=paused, locked=locked, gone=[i for i in ids if i not in known])
 
 
-def pending(queue_ids: Sequence[int], limit: int) -> list[str]:
-    """Pending ids in order, without tickets: what the fallback poller claims from."""
+def claim_pending(
+    worker_id: int, queues: Sequence[tuple[catalog.QueueRow, int]], want: int
+) -> list[Run]:
+    """Claim without tickets, for the fallback poller: queue by queue, at most so many of each, `want` in all.
+
+    Tenants' limits are kept under a lock on the tenant.
+    """
     found: list[str] = []
     with transaction.atomic():
         tickets.ordered_plan()
-        for queue_id in queue_ids:
-            if len(found) >= limit:
-                break
-            rows = postgres.query(
+        rooms = quotas.room_locked({row.tenant_id for row, _ in queues})
+        for row, most in queues:
+            left = min(want - len(found), most, rooms.get(row.tenant_id, want))
+            if left <= 0:
+                continue
+            ids = postgres.query(
                 "SELECT id::text FROM task WHERE state = 1 AND queue_id = %s ORDER BY ord LIMIT %s",
-                [queue_id, limit - len(found)],
+                [row.id, left],
             )
-            found.extend(row[0] for row in rows)
-    return found
+            found.extend(id_[0] for id_ in ids)
+            if row.tenant_id in rooms:
+                rooms[row.tenant_id] -= len(ids)
+        claimed = claim(worker_id, found) if found else []
+    place = {id_: n for n, id_ in enumerate(found)}
+    return sorted(claimed, key=lambda run: place[run.id])
 
 
 def settle(worker_id: int, outcomes: Sequence[Outcome], *, wait_s: float | None = None) -> Settled:

@@ -10,35 +10,47 @@ from django.utils.translation import gettext_noop
 from jobs.domain.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from jobs.domain.states import State
 from jobs.models import Queue, Tenant
-from jobs.operations import queues
+from jobs.operations import queues, quotas
 from jobs.store import catalog, postgres
 
 log = structlog.get_logger("tenants")
 
 RESERVED = ("iso", "poll", "intermediate")
 _SLUG = re.compile(r"[a-z][a-z0-9-]{1,30}")
-QUOTAS = {"max_pending": (0, 2**31 - 1), "rate_per_s": (1, 1_000_000)}
+QUOTAS = {
+    "max_pending": (0, 2**31 - 1),
+    "max_active": (1, 1_000_000),
+    "rate_per_s": (1, 1_000_000),
+}
 _WAITING = [State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING]
 
 
 def create(
-    slug: str, name: str = "", *, max_pending: int | None = None, rate_per_s: int | None = None
+    slug: str,
+    name: str = "",
+    *,
+    max_pending: int | None = None,
+    max_active: int | None = None,
+    rate_per_s: int | None = None,
 ) -> Tenant:
     """A tenant with its queues `slug:<base>`; dead letters of all tenants share one queue.
 
-    `max_pending`: most tasks that may wait; `rate_per_s`: requests of all its keys. Raises Invalid, Conflict.
+    `max_pending`: most tasks that may wait; `max_active`: that may run at once; `rate_per_s`: requests of all its keys.
+    Raises Invalid, Conflict.
     """
     refusal = slug_refusal(slug)
     if refusal:
         raise Invalid(refusal, field="slug", reserved=RESERVED)
-    quotas = {"max_pending": max_pending, "rate_per_s": rate_per_s}
-    _check(quotas)
+    given = {"max_pending": max_pending, "max_active": max_active, "rate_per_s": rate_per_s}
+    _check(given)
     with transaction.atomic():
-        made, is_new = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, **quotas})
+        made, is_new = Tenant.objects.get_or_create(slug=slug, defaults={"name": name, **given})
         if not is_new:
             raise Conflict("There is a tenant '%(slug)s' already", slug=slug)
         _add_queues(made)
         queues.announce()
+        if max_active is not None:
+            transaction.on_commit(quotas.changed, robust=True)
     log.info("tenant created", slug=slug)
     return made
 
@@ -53,19 +65,21 @@ def slug_refusal(slug: str) -> str | None:
 
 
 def change(slug: str, given: Mapping[str, object]) -> Tenant:
-    """Change `name`, `max_pending`, `rate_per_s` (None: no quota) as given. Raises NotFound, Invalid."""
+    """Change the name and quotas (None: no quota) as given. Raises NotFound, Invalid."""
     with transaction.atomic():
         tenant = Tenant.objects.select_for_update(no_key=True).filter(slug=slug).first()
         if tenant is None:
             raise NotFound("There is no such tenant", tenant=slug)
-        quotas = {name: given[name] for name in QUOTAS if name in given}
-        if tenant.pk == catalog.DEFAULT_TENANT and any(v is not None for v in quotas.values()):
+        asked = {name: given[name] for name in QUOTAS if name in given}
+        if tenant.pk == catalog.DEFAULT_TENANT and any(v is not None for v in asked.values()):
             raise Invalid("The default tenant has no quotas", tenant=slug)
-        _check(quotas)
+        _check(asked)
         for field, value in given.items():
             setattr(tenant, field, value)
         tenant.save(update_fields=list(given))
-        transaction.on_commit(catalog.forget)
+        transaction.on_commit(catalog.stale)
+        if "max_active" in given:
+            transaction.on_commit(quotas.changed, robust=True)
     return tenant
 
 
@@ -132,8 +146,8 @@ def waiting(tenant_id: int) -> int:
     return max(0, int(rows[0][0]))
 
 
-def _check(quotas: Mapping[str, object]) -> None:
-    for name, value in quotas.items():
+def _check(given: Mapping[str, object]) -> None:
+    for name, value in given.items():
         low, high = QUOTAS[name]
         if value is not None and not (isinstance(value, int) and low <= value <= high):
             raise Invalid(

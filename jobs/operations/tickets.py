@@ -15,7 +15,8 @@ from django.db import transaction
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
-from jobs.store import catalog, keys, postgres, redis
+from jobs.operations import quotas
+from jobs.store import catalog, postgres, redis
 from jobs.store.crashes import crash_point
 from jobs.store.redis import Ticket
 
@@ -75,9 +76,15 @@ def push(tickets: Sequence[Ticket], *, front: bool = False) -> set[str]:
     if not tickets:
         return set()
     crash_point("after_commit")
-    limit = contract().limits.window * (2 if front else 1)
+    limits, twice = contract().limits, 2 if front else 1
     try:
-        _, full = redis.push(tickets, epoch=epoch(), limit=limit, front=front)
+        _, full = redis.push(
+            tickets,
+            epoch=epoch(),
+            limit=limits.window * twice,
+            tenant_limit=limits.tenant_window * twice,
+            front=front,
+        )
     except StaleEpoch:
         _view.epoch = 0
         return {
@@ -108,6 +115,7 @@ def renew() -> int:
             stored = (
                 _stored_epoch()
             )  # read anew: the loser of a race must not go on with the old one
+            quotas.load()  # before any ticket can go out
             redis.set_epoch(stored)
             log.warning("redis epoch raised", epoch=stored, held=held)
             _view.spilled = True
@@ -120,56 +128,17 @@ def _stored_epoch() -> int:
     return int(postgres.query("SELECT epoch FROM redis_shard WHERE name = 'default'")[0][0])
 
 
+def spilled(value: bool | None = None) -> bool:
+    """Whether rows are known to wait without tickets, whatever the counters say; `value` sets it."""
+    if value is not None:
+        _view.spilled = value
+    return _view.spilled
+
+
 def forget() -> None:
     """Drop this process' view (tests, after a fork)."""
     global _view
     _view = _View()
-
-
-def refill(*, thorough: bool = False) -> int:
-    """Give tickets to pending rows that have none valid, queue by queue, while their lists are short.
-
-    `thorough` looks even where the counters say that nothing is missing. Returns how many were pushed.
-    """
-    now, window, pushed = epoch(), contract().limits.window, 0
-    rows = catalog.queues().rows
-    lists = [keys.tickets(row.name, lane) for row in rows for lane in keys.LISTED]
-    lengths, per, pending = redis.depths(lists), len(keys.LISTED), _pending()
-    for place, row in enumerate(rows):
-        depth = sum(lengths[place * per : (place + 1) * per])
-        if row.paused or depth >= window // 2:
-            continue
-        if thorough or _view.spilled or pending.get(row.id, 0) > depth:
-            pushed += _refill_queue(row, now, min(window - depth, 1000))
-    if pushed == 0:
-        _view.spilled = False
-    return pushed
-
-
-def look(suspects: set[str]) -> set[str]:
-    """Compare window and rows once: push what was missing already in `suspects`, return what is missing now."""
-    now = epoch()
-    workers = [row[0] for row in postgres.query("SELECT id FROM worker WHERE dead_at IS NULL")]
-    in_flight = set().union(*redis.held(workers).values()) if workers else set()
-    missing: set[str] = set()
-    for row in catalog.queues(fresh=True).rows:
-        expected = postgres.fetch(
-            "task_window", {"queue": row.id, "limit": 2 * contract().limits.window, "epoch": now}
-        )
-        if not expected:
-            continue
-        listed = {id_ for lane in keys.LISTED for id_ in redis.listed(keys.tickets(row.name, lane))}
-        lost = [
-            Ticket(id_, row.name, lane)
-            for id_, lane in expected
-            if id_ not in listed and id_ not in in_flight
-        ]
-        again = [ticket for ticket in lost if ticket.id in suspects]
-        if again:
-            log.warning("lost tickets pushed again", queue=row.name, count=len(again))
-            push(again)
-        missing.update(ticket.id for ticket in lost if ticket.id not in suspects)
-    return missing
 
 
 def lost(ids: Iterable[str]) -> None:
@@ -185,25 +154,11 @@ def tickets_of(rows: Iterable[tuple[str, int, int]]) -> list[Ticket]:
     return [Ticket(id_, known.name(queue_id), lane) for id_, queue_id, lane in rows]
 
 
-def _refill_queue(row: catalog.QueueRow, now: int, limit: int) -> int:
-    with transaction.atomic():
-        ordered_plan()
-        rows = postgres.fetch("task_refill", {"queue": row.id, "epoch": now, "limit": limit})
-    rows.sort(key=lambda r: r[2])
-    deferred = push([Ticket(id_, row.name, lane) for id_, lane, _ in rows])
-    return len(rows) - len(deferred)
-
-
 def ordered_plan() -> None:
     """Keep statements that read by order on their index, whatever the statistics say (engine rule 4)."""
     postgres.query(
         "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
     )
-
-
-def _pending() -> dict[int, int]:
-    """Pending rows per queue as last folded."""
-    return dict(postgres.query("SELECT queue_id, n FROM queue_stat WHERE metric = 1"))
 
 
 def _spill(tickets: Sequence[Ticket], full: Sequence[str]) -> None:

@@ -88,7 +88,7 @@ def figures() -> list[Figure]:
 
 def _stored() -> Iterator[Figure]:
     try:
-        listed = queues.listing()
+        listed = queues.listing(busy=True)
         for name, text, read in _BY_QUEUE:
             yield _by_queue(name, text, "gauge", listed, read)
         for name, text, read in _COUNTERS:

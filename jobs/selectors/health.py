@@ -79,7 +79,7 @@ def drift(listed: list[QueueView]) -> int | None:
 
 def _look(tenant_id: int | None) -> tuple[list[QueueView], int, int, bool] | None:
     try:
-        return queues.listing(tenant_id), *workers.alive(), _stopped()
+        return queues.listing(tenant_id, busy=True), *workers.alive(), _stopped()
     except DatabaseError as error:
         log.warning("postgres unreachable", error=str(error).strip())
         return None

@@ -9,7 +9,7 @@ from jobs.selectors import alerts, health, queues, rates
 from jobs.selectors.alerts import Firing
 from jobs.selectors.health import Health
 from jobs.selectors.rates import Rate
-from jobs.store import postgres
+from jobs.store import metrics, postgres
 
 _ERRORS_SEEN = 1000
 
@@ -60,6 +60,12 @@ def top_errors(limit: int = 10) -> list[TopError]:
 
 
 def _totals() -> dict[str, int]:
-    listed = queues.listing()
-    names = [*(state.wire for state in State), "size", "processed", "failed", "submitted"]
-    return {name: sum(getattr(queue, name) for queue in listed) for name in names}
+    seen = queues.totals()
+    by_state = {state.wire: seen.get(state, 0) for state in State}
+    return {
+        **by_state,
+        "size": sum(by_state[name] for name in ("pending", "active", "scheduled", "retry")),
+        "processed": seen.get(metrics.PROCESSED, 0),
+        "failed": seen.get(metrics.FAILED, 0),
+        "submitted": seen.get(metrics.SUBMITTED, 0),
+    }

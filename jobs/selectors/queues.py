@@ -1,5 +1,6 @@
 """Queues: their settings and counters. O(queues), whatever the number of tasks."""
 
+from collections import Counter
 from datetime import datetime
 
 import msgspec
@@ -51,12 +52,20 @@ LEVELS = ("NORMAL", "WARNING", "CRITICAL")
 Counts = dict[int, dict[int, int]]
 
 
-def listing(tenant_id: int | None = None) -> list[QueueView]:
-    """All queues (of a tenant) in their order."""
+def listing(
+    tenant_id: int | None = None, *, name: str | None = None, busy: bool = False
+) -> list[QueueView]:
+    """All queues (of a tenant; of this name) in their order.
+
+    `busy`: of other tenants' queues only those that hold something, are paused or under pressure.
+    """
     rows = postgres.query(
         "SELECT id, name, tenant_id, weight, capacity, concurrency, level, paused, paused_reason, paused_until"
-        " FROM queue WHERE %(tenant)s::int IS NULL OR tenant_id = %(tenant)s ORDER BY id",
-        {"tenant": tenant_id},
+        " FROM queue WHERE NOT removed AND (%(tenant)s::int IS NULL OR tenant_id = %(tenant)s)"
+        " AND (%(name)s::text IS NULL OR name = %(name)s)"
+        " AND (NOT %(busy)s OR base_id IS NULL OR paused OR level > 0 OR id IN"
+        "   (SELECT queue_id FROM queue_stat WHERE metric IN (1, 2, 3, 4, 5, 7) AND n > 0)) ORDER BY id",
+        {"tenant": tenant_id, "name": name, "busy": busy},
     )
     counted, ages = counts(), _oldest_s()
     return [_view(row, counted.get(row[0], {}), ages.get(row[0], 0.0)) for row in rows]
@@ -64,7 +73,15 @@ def listing(tenant_id: int | None = None) -> list[QueueView]:
 
 def get(name: str, tenant_id: int | None = None) -> QueueView | None:
     """One queue by name, None if there is none."""
-    return next((queue for queue in listing(tenant_id) if queue.queue == name), None)
+    return next(iter(listing(tenant_id, name=name)), None)
+
+
+def totals() -> dict[int, int]:
+    """Metric → number over all queues."""
+    summed: Counter[int] = Counter()
+    for numbers in counts().values():
+        summed.update(numbers)
+    return summed
 
 
 def stats(tenant_id: int | None = None) -> dict[str, QueueStats]:
@@ -116,15 +133,8 @@ def _dead_letters(shared: int, tenant_id: int, origin: int | None) -> int:
 
 
 def _oldest_s() -> dict[int, float]:
-    """Queue id → age of its oldest pending task; two index probes per queue (`ord` is ±µs, negative at the front)."""
-    rows = postgres.query(
-        "SELECT q.id, greatest(0, extract(epoch FROM clock_timestamp()) - least(a.us, b.us) / 1e6)::float8 FROM queue q"
-        " LEFT JOIN LATERAL (SELECT ord AS us FROM task WHERE state = 1 AND queue_id = q.id AND ord > 0"
-        "   ORDER BY ord LIMIT 1) a ON true"
-        " LEFT JOIN LATERAL (SELECT -ord AS us FROM task WHERE state = 1 AND queue_id = q.id AND ord < 0"
-        "   ORDER BY ord DESC LIMIT 1) b ON true"
-        " WHERE a.us IS NOT NULL OR b.us IS NOT NULL"
-    )
+    """Queue id → age of its oldest pending task; some index probes per queue that has any."""
+    rows = postgres.fetch("queue_oldest")
     return {row[0]: round(row[1], 3) for row in rows}
 
 

@@ -13,11 +13,15 @@ from jobs.store import postgres
 
 
 class TenantView(msgspec.Struct, frozen=True, kw_only=True):
-    """`max_pending`: most tasks that may wait; `rate_per_s`: requests of all its keys; null: no quota."""
+    """`max_pending`: most tasks that may wait; `max_active`: that may run at once; `rate_per_s`: requests.
+
+    The rate is that of all its keys together; null: no quota.
+    """
 
     slug: str
     name: str
     max_pending: int | None
+    max_active: int | None
     rate_per_s: int | None
     queues: list[str]
     created_at: datetime
@@ -70,13 +74,16 @@ def slugs(tenant_ids: Iterable[int]) -> dict[int, str]:
 
 def _views(rows: list[Tenant]) -> list[TenantView]:
     names: dict[int, list[str]] = {}
-    for queue in Queue.objects.filter(tenant_id__in=[row.pk for row in rows]).order_by("id"):
+    for queue in Queue.objects.filter(
+        removed=False, tenant_id__in=[row.pk for row in rows]
+    ).order_by("id"):
         names.setdefault(queue.tenant_id, []).append(queue.name)
     return [
         TenantView(
             slug=row.slug,
             name=row.name,
             max_pending=row.max_pending,
+            max_active=row.max_active,
             rate_per_s=row.rate_per_s,
             queues=names.get(row.pk, []),
             created_at=row.created_at,

@@ -1,13 +1,19 @@
-"""Queues and platforms by name: read once a second at most, because every submit and fetch asks."""
+"""Queues, platforms and tenants by name, at most a second old, because every submit and fetch asks.
+
+Queues are read as a whole, but only after a change (`control.queues`, set by a trigger); back-pressure levels each
+second; platforms and tenants one by one, as they are asked for.
+"""
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.domain.errors import NotFound, UnknownPlatform, UnknownQueue
 from jobs.store import postgres
+from jobs.store.kept import Kept
 
 _TTL_S = 1.0
+_KNOWN_SHOWN = 100
 DEFAULT_TENANT = 1
 DEAD_LETTER = "dead_letter"
 
@@ -24,32 +30,41 @@ class QueueRow:
     capacity: int | None
     level: int
     paused: bool
+    concurrency: int | None = None
+    removed: bool = False
 
 
 class Catalog:
-    """All queues at one moment."""
+    """All queues at one moment. Removed ones are known by their id alone, for the tasks that name them."""
 
     def __init__(self, rows: list[QueueRow]) -> None:
-        self.rows = rows
         self.by_id = {row.id: row for row in rows}
-        self.by_name = {row.name: row for row in rows}
+        self.rows = [row for row in rows if not row.removed]
+        self.by_name = {row.name: row for row in self.rows}
+        self.bases = [row for row in self.rows if row.base_id is None]
+        self.limited = [row for row in self.rows if row.concurrency is not None]
         self._own: dict[tuple[int, str], QueueRow] = {}
+        self._removed: dict[tuple[int, str], QueueRow] = {}
         for row in rows:
-            self._own[row.tenant_id, row.name] = row
+            names = self._removed if row.removed else self._own
+            names[row.tenant_id, row.name] = row
             if row.base_id is not None:
-                self._own[row.tenant_id, self.by_id[row.base_id].name] = row
+                names[row.tenant_id, self.by_id[row.base_id].name] = row
 
     def name(self, queue_id: int) -> str:
         row = self.by_id.get(queue_id)
         return row.name if row else f"#{queue_id}"
 
+    def base(self, row: QueueRow) -> QueueRow:
+        """The contract's queue whose weight this one shares (itself, if it is one)."""
+        return row if row.base_id is None else self.by_id[row.base_id]
+
     def get(self, name: str) -> QueueRow:
-        """Raises UnknownQueue with the names that exist."""
+        """Raises UnknownQueue with the names of the contract's queues."""
         row = self.by_name.get(name)
         if row is None:
-            raise UnknownQueue(
-                "There is no queue '%(queue)s'", queue=name, known=sorted(self.by_name)
-            )
+            known = sorted(row.name for row in self.bases)
+            raise UnknownQueue("There is no queue '%(queue)s'", queue=name, known=known)
         return row
 
     def own(self, tenant_id: int, name: str) -> QueueRow:
@@ -65,30 +80,73 @@ class Catalog:
             raise UnknownQueue("There is no queue '%(queue)s'", queue=name, known=known)
         return row
 
+    def removed(self, tenant_id: int, name: str) -> QueueRow | None:
+        """A deleted queue that a submit under this name brings back."""
+        if (tenant_id, name) in self._own:
+            return None
+        return self._removed.get((tenant_id, name))
+
     @property
     def dead_letter_id(self) -> int:
         return self.get(DEAD_LETTER).id
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """`plain`: the rows without levels, under `version`; `catalog`: with the levels of a moment ago."""
+
+    read_s: float
+    version: int
+    plain: list[QueueRow]
+    levels: dict[int, int]
+    catalog: Catalog
+
+
 _lock = threading.Lock()
-_held: tuple[float, Catalog] | None = None
+_held: _Held | None = None
+_NOW = (
+    "SELECT queues, (SELECT array_agg(id) FROM queue WHERE level > 0),"
+    " (SELECT array_agg(level) FROM queue WHERE level > 0) FROM control WHERE id = 1"
+)
+_COLUMNS: tuple[str, ...] = (
+    "id",
+    "name",
+    "tenant_id",
+    "base_id",
+    "weight",
+    "capacity",
+    "paused",
+    "concurrency",
+)
+_COLUMNS += ("removed",)
 
 
 def queues(*, fresh: bool = False) -> Catalog:
     """The catalogue, at most a second old."""
+    held = _held
+    if held is not None and not fresh and time.monotonic() - held.read_s < _TTL_S:
+        return held.catalog
+    with _lock:
+        return _look(_held).catalog
+
+
+def _look(before: _Held | None) -> _Held:
+    """Read what changed: nothing but two figures, as a rule."""
     global _held
     now_s = time.monotonic()
-    held = _held
-    if held is not None and not fresh and now_s - held[0] < _TTL_S:
-        return held[1]
-    with _lock:
-        rows = postgres.query(
-            "SELECT id, name, tenant_id, base_id, weight, capacity, level, paused FROM queue ORDER BY id"
-        )
-        fields = ("id", "name", "tenant_id", "base_id", "weight", "capacity", "level", "paused")
-        catalog = Catalog([QueueRow(**dict(zip(fields, row, strict=True))) for row in rows])
-        _held = (now_s, catalog)
-        return catalog
+    [(version, ids, levels)] = postgres.query(_NOW)
+    pressed = dict(zip(ids or (), levels or (), strict=True))
+    if before is None or before.version != version:
+        rows = postgres.query(f"SELECT {', '.join(_COLUMNS)} FROM queue ORDER BY id")
+        plain = [QueueRow(**dict(zip(_COLUMNS, row, strict=True)), level=0) for row in rows]
+    elif before.levels == pressed:
+        _held = replace(before, read_s=now_s)
+        return _held
+    else:
+        plain = before.plain
+    rows_now = [replace(r, level=pressed[r.id]) if r.id in pressed else r for r in plain]
+    _held = _Held(now_s, version, plain, pressed, Catalog(rows_now))
+    return _held
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,25 +160,29 @@ class PlatformRow:
     price: int | None
 
 
-_platforms: tuple[float, dict[str, PlatformRow]] | None = None
+def _ask_platform(name: str) -> PlatformRow | None:
+    fields = ("id", "name", "tenant_id", "time_limit_s", "price")
+    rows = postgres.query(
+        f"SELECT {', '.join(fields)} FROM platform WHERE enabled AND name = %s", [name]
+    )
+    return PlatformRow(**dict(zip(fields, rows[0], strict=True))) if rows else None
+
+
+_platforms = Kept(_ask_platform)
 
 
 def platform(name: str, tenant_id: int = DEFAULT_TENANT) -> PlatformRow:
     """A tenant's enabled platform by name, at most a second old. Raises UnknownPlatform with the names that exist."""
-    global _platforms
     asked, name = name, full_name(tenant_id, name)
-    now_s = time.monotonic()
-    if _platforms is None or now_s - _platforms[0] >= _TTL_S or name not in _platforms[1]:
-        rows = postgres.query(
-            "SELECT id, name, tenant_id, time_limit_s, price FROM platform WHERE enabled"
-        )
-        fields = ("id", "name", "tenant_id", "time_limit_s", "price")
-        found = {r[1]: PlatformRow(**dict(zip(fields, r, strict=True))) for r in rows}
-        _platforms = (now_s, found)
-    row = _platforms[1].get(name)
+    row = _platforms.get(name)
     if row is None or row.tenant_id != tenant_id:
-        known = sorted(r.name for r in _platforms[1].values() if r.tenant_id == tenant_id)
-        raise UnknownPlatform("There is no platform '%(platform)s'", platform=asked, known=known)
+        known = postgres.query(
+            "SELECT name FROM platform WHERE enabled AND tenant_id = %s ORDER BY name LIMIT %s",
+            [tenant_id, _KNOWN_SHOWN],
+        )
+        raise UnknownPlatform(
+            "There is no platform '%(platform)s'", platform=asked, known=[row[0] for row in known]
+        )
     return row
 
 
@@ -134,18 +196,18 @@ class TenantRow:
     rate_per_s: int | None
 
 
-_tenants: tuple[float, dict[int, TenantRow]] | None = None
+def _ask_tenant(tenant_id: int) -> TenantRow | None:
+    fields = ("id", "slug", "max_pending", "rate_per_s")
+    rows = postgres.query(f"SELECT {', '.join(fields)} FROM tenant WHERE id = %s", [tenant_id])
+    return TenantRow(**dict(zip(fields, rows[0], strict=True))) if rows else None
+
+
+_tenants = Kept(_ask_tenant)
 
 
 def tenant(tenant_id: int) -> TenantRow:
     """A tenant, at most a second old. Raises NotFound."""
-    global _tenants
-    now_s = time.monotonic()
-    if _tenants is None or now_s - _tenants[0] >= _TTL_S or tenant_id not in _tenants[1]:
-        rows = postgres.query("SELECT id, slug, max_pending, rate_per_s FROM tenant")
-        fields = ("id", "slug", "max_pending", "rate_per_s")
-        _tenants = (now_s, {r[0]: TenantRow(**dict(zip(fields, r, strict=True))) for r in rows})
-    row = _tenants[1].get(tenant_id)
+    row = _tenants.get(tenant_id)
     if row is None:
         raise NotFound("There is no such tenant", tenant=tenant_id)
     return row
@@ -159,7 +221,17 @@ def full_name(tenant_id: int, name: str) -> str:
     return name if name.startswith(prefix) else prefix + name
 
 
+def stale() -> None:
+    """Look for changes at the next question (somebody says that there were some)."""
+    global _held
+    if _held is not None:
+        _held = replace(_held, read_s=-_TTL_S)
+    _platforms.held.clear()
+    _tenants.held.clear()
+
+
 def forget() -> None:
-    """Read anew at the next question (after a change in this process, and between tests)."""
-    global _held, _platforms, _tenants
-    _held = _platforms = _tenants = None
+    """Read everything anew at the next question (tests, after a fork)."""
+    global _held
+    _held = None
+    stale()

@@ -6,6 +6,8 @@ EPOCH = "tc:epoch"
 QUEUES = "rq:queues"
 SUFFIXES = {Lane.PROCESS: ":iso", Lane.PLATFORM: ":poll"}
 LISTED = (Lane.ASYNC, *SUFFIXES)
+HELD = "tc:held"
+LIMITS = "tc:limit"
 
 
 def tickets(queue: str, lane: int = Lane.ASYNC) -> str:
@@ -27,9 +29,14 @@ def inflight(worker_id: int | str) -> str:
     return f"tc:inflight:{worker_id}"
 
 
-def idle(tickets_key: str) -> str:
-    """Set of workers that sleep and serve this list."""
-    return f"tc:idle:{tickets_key[9:]}"
+def ring(base: str, lane: int = Lane.ASYNC) -> str:
+    """Sorted set of the queues of a base that hold tickets, by their turn."""
+    return f"tc:ring:{base}{SUFFIXES.get(lane, '')}"  # type: ignore[call-overload]
+
+
+def running(slug: str) -> str:
+    """Set of a limited tenant's tickets that workers hold."""
+    return f"tc:run:{slug}"
 
 
 def wake(worker_id: int | str) -> str:

@@ -43,7 +43,7 @@ def settings_in_force(engine: "Engine") -> dict[str, object]:
     return {
         "worker": engine.options.name,
         "worker_id": engine.worker_id,
-        "queues": [row.name for row in engine.served.rows()],
+        "queues": engine.served.names(),
         "concurrency": engine.slots.concurrency,
         "redis": engine.uses_redis,
         "update_task": settings.UPDATE_TASK,

@@ -20,10 +20,12 @@ from jobs.operations import (
     ledger,
     limits,
     plans,
+    quotas,
+    refilling,
+    tending,
     tickets,
     workers,
 )
-from jobs.store import catalog, keys, redis
 from jobs.worker import db
 
 log = structlog.get_logger("duties")
@@ -35,6 +37,7 @@ _WHOLE_S = 10.0
 _PRUNE_PASSES = 20
 _REFILL_S = 0.5
 _REFILL_SOON_S = 0.2
+_LOOK_ON_S = 0.05
 
 
 class Duty:
@@ -150,7 +153,7 @@ def quick(leases: Leases) -> Duties:
     """What delays tasks when it is late."""
     work = [Duty("dispatch", 0.25, Dispatch()), Duty("limits", 1.0, _Lines())]
     if settings.ASYNQ_POLLING_ENABLED:
-        work += [Duty("refill", _REFILL_S, _refill), Duty("refill", 1.0, _nudge)]
+        work += [Duty("refill", _REFILL_S, _refill), Duty("refill", 1.0, _Tend())]
     return Duties(leases, work)
 
 
@@ -189,11 +192,25 @@ class _Look:
     """A ticket is lost when two looks, 10 s apart, miss it."""
 
     def __init__(self) -> None:
-        self._suspects: set[str] = set()
+        self._looking = refilling.Looking()
+        self._counting = quotas.Counting()
+
+    def __call__(self) -> float | None:
+        if not self._looking.step():
+            return _LOOK_ON_S
+        self._counting.review()
+        return None
+
+
+class _Tend:
+    """Rings and tenants' limits, once a second."""
+
+    def __init__(self) -> None:
+        self._counting = quotas.Counting()
 
     def __call__(self) -> None:
-        tickets.refill(thorough=True)
-        self._suspects = tickets.look(self._suspects)
+        tending.tend()
+        self._counting.step()
 
 
 def _rescue(punctual_s: Callable[[], float]) -> Callable[[], None]:
@@ -225,12 +242,7 @@ def _prune() -> None:
 
 def _refill() -> float | None:
     """Again soon while there is something to refill."""
-    return _REFILL_SOON_S if tickets.refill() else None
-
-
-def _nudge() -> None:
-    rows = [row for row in catalog.queues().rows if not row.paused]
-    redis.nudge([keys.tickets(row.name, lane) for row in rows for lane in keys.LISTED])
+    return _REFILL_SOON_S if refilling.refill() else None
 
 
 def _plain(function: Callable[[], object]) -> Callable[[], None]:

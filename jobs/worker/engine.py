@@ -164,7 +164,7 @@ class Engine:
 
     def reconsider(self) -> None:
         """Queues changed: look at them anew, also out of sleep."""
-        catalog.forget()
+        catalog.stale()
         self.wake()
 
     def wake(self) -> None:
@@ -260,6 +260,7 @@ class Engine:
     def _settled(self, batch: Sequence[tuple[Active, Outcome]]) -> None:
         for rec, _ in batch:
             self.forget(rec)
+        self.feeder.settled()
 
     def forget(self, rec: Active) -> None:
         if self.active.get(rec.run.id) is rec:

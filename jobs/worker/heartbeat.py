@@ -147,7 +147,7 @@ def stats(engine: "Engine") -> dict[str, Any]:
         "running": sum(engine.slots.running.values()),
         "lanes": {lane.wire: count for lane, count in engine.slots.running.items()},
         "concurrency": engine.slots.concurrency,
-        "queues": [row.name for row in engine.served.rows()],
+        "queues": engine.served.names(),
         "quiet": engine.quiet,
         "abandoned_threads": engine.abandoned(),
         "rss_bytes": rss_bytes(),

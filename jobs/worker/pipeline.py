@@ -3,6 +3,7 @@
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,13 @@ from jobs.domain.errors import RedisUnavailable, StaleEpoch
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
 from jobs.operations import runs, tickets
-from jobs.store import catalog, redis
+from jobs.operations.runs import Run
+from jobs.store import catalog, redis, rings
 from jobs.store.crashes import crash_point
-from jobs.worker import db, execution, served
+from jobs.worker import db, execution
+from jobs.worker.polling import Poller
 from jobs.worker.records import Active
+from jobs.worker.rooms import rooms
 
 if TYPE_CHECKING:
     from jobs.worker.engine import Engine
@@ -47,7 +51,10 @@ class Feeder:
         self._side_at_s = 0.0
         self._down = False
         self._redis_at_s = 0.0
-        self._poll_at_s = 0.0
+        self._poller = Poller(engine)
+        self._rooms: dict[str, int] = {}
+        self._some_queue_full = False
+        self._queue_of: dict[str, str] = {}
         self._database_tries = 0
         self.empty = 0
 
@@ -89,7 +96,7 @@ class Feeder:
             engine.pause(_PAUSE_S)
             return
         if self._unclaimed:
-            self._claim(self._unclaimed, ticketed=True)
+            self._claim(self._unclaimed)
             return
         if not engine.uses_redis or self._down:
             self._from_rows()
@@ -107,39 +114,54 @@ class Feeder:
             slots.freed.clear()
             return
         slots.freed.clear()
-        rows = self._engine.served.order()
-        found = self._fetch(rows, Lane.ASYNC, want)
+        self._queue_of, self._rooms = {}, {}
+        found = self._fetch(Lane.ASYNC, want)
         now_s = time.monotonic()
         if len(found) < want or now_s - self._side_at_s > _SIDE_S:
             self._side_at_s = now_s
             for lane, room in side.items():
-                found += self._fetch(rows, lane, room)
+                found += self._fetch(lane, room)
         if found:
             self.empty, self._was_idle = 0, False
             crash_point("after_fetch")
             self._unclaimed = found
             if not self._engine.stopping:
-                self._claim(found, ticketed=True)
+                self._claim(found)
             return
         self.empty += 1
         self._was_idle = True
         self._sleep(want, side)
 
-    def _fetch(self, rows: Sequence[catalog.QueueRow], lane: Lane, want: int) -> list[str]:
-        names = served.lists(rows, lane)
-        if want <= 0 or not names:
+    def _fetch(self, lane: Lane, want: int) -> list[str]:
+        if want <= 0:
             return []
+        engine, plan = self._engine, self._engine.served.plan(lane, want)
+        if not plan.sources:
+            return []
+        self._rooms = rooms(engine, Counter(self._queue_of.values()))
         found = redis.fetch(
-            self._engine.worker_id, names, want=want, epoch=tickets.epoch(), was_idle=self._was_idle
+            engine.worker_id,
+            plan.sources,
+            want=want,
+            epoch=tickets.epoch(),
+            was_idle=self._was_idle,
+            shares=plan.shares,
+            rooms=self._rooms,
         )
-        named = dict(zip(names, rows, strict=True))
-        self._engine.served.gave(named[place].name for place, _ in found)
-        return [ticket for _, group in found for ticket in group]
+        engine.served.gave(plan, found)
+        self._queue_of.update((id_, batch.queue) for batch in found for id_ in batch.ids)
+        return [id_ for batch in found for id_ in batch.ids]
 
     def freed(self, lane: Lane) -> None:
         """A run of this lane ended: if the lane was full, end the sleep in Redis, whose lists were not looked at."""
         if lane in self._full:
             self._full = frozenset()
+            self._engine.wake()
+
+    def settled(self) -> None:
+        """Runs are written: if their queue was full, there is room now."""
+        if self._some_queue_full:
+            self._some_queue_full = False
             self._engine.wake()
 
     def _sleep(self, want: int, side: Mapping[Lane, int]) -> None:
@@ -153,9 +175,16 @@ class Feeder:
         elif not engine.stopping:
             # First say what is waited for, then look again: what ends in between is seen by one of both.
             self._full = frozenset(lane for lane, room in side.items() if room == 0)
-            if not any(engine.slots.free(lane) for lane in self._full):
+            full = [queue for queue, room in self._rooms.items() if room == 0]
+            self._some_queue_full = bool(full)
+            if not any(engine.slots.free(lane) for lane in self._full) and not self._room(full):
                 redis.wait(engine.worker_id, _BLOCK_S + random.uniform(-1.0, 1.0))
-            self._full = frozenset()
+            self._full, self._some_queue_full = frozenset(), False
+
+    def _room(self, full: Sequence[str]) -> bool:
+        """Whether one of these queues, full a moment ago, has room by now."""
+        now = rooms(self._engine, {}) if full else {}
+        return any(now.get(queue, 1) for queue in full)
 
     def _renew(self) -> None:
         try:
@@ -166,7 +195,8 @@ class Feeder:
     def _redis_lost(self, error: Exception) -> None:
         now_s = time.monotonic()
         if not self._down:
-            self._down, self._poll_at_s = True, now_s + random.uniform(0, 0.5)
+            self._down = True
+            self._poller.soon()
             log.warning("[兜底轮询] Redis is lost", polling=settings.UPDATE_TASK, error=str(error))
         self._redis_at_s = now_s + _REDIS_RETRY_S * random.uniform(0.8, 1.2)
 
@@ -188,49 +218,37 @@ class Feeder:
     def _from_rows(self) -> None:
         if self._try_redis():
             return
-        engine, now_s = self._engine, time.monotonic()
-        if not settings.UPDATE_TASK:
-            engine.pause(_PAUSE_S)
-            return
-        if now_s < self._poll_at_s:
-            engine.pause(min(_PAUSE_S, self._poll_at_s - now_s))
-            return
-        want = engine.slots.want()
-        if want == 0:
-            engine.slots.freed.wait(_PAUSE_S)
-            engine.slots.freed.clear()
-            return
-        found = runs.pending([row.id for row in engine.served.order()], want)
-        if found:
+        claimed = self._poller.poll()
+        if claimed:
             self.empty = 0
-            self._claim(found, ticketed=False)
-            log.info("[兜底轮询]", found=len(found))
-        else:
+            crash_point("after_claim")
+            self._take_in(claimed)
+        elif claimed is not None:
             self.empty += 1
-        if len(found) < want and not engine.burst:
-            self._poll_at_s = now_s + settings.TASK_POLL_INTERVAL * random.uniform(0.9, 1.1)
 
     # --- claim -------------------------------------------------------------------------------------
 
-    def _claim(self, ids: list[str], *, ticketed: bool) -> None:
-        worker_id = self._engine.worker_id
+    def _claim(self, ids: list[str]) -> None:
         good = [ticket for ticket in ids if _ID.fullmatch(ticket)]
-        claimed = runs.claim(worker_id, good) if good else []
+        claimed = runs.claim(self._engine.worker_id, good) if good else []
         crash_point("after_claim")
         self._unclaimed = []
         place = {ticket: n for n, ticket in enumerate(ids)}
         claimed.sort(key=lambda run: place[run.id])  # first in, first out within the batch too
+        self._take_in(claimed)
+        if len(claimed) < len(ids):
+            self._explain(ids, good, {run.id for run in claimed})
+
+    def _take_in(self, claimed: Sequence[Run]) -> None:
         known, ready, refused = catalog.queues(), [], []
         for run in claimed:
-            rec = Active(run, known.name(run.queue_id), worker_id)
+            rec = Active(run, known.name(run.queue_id), self._engine.worker_id)
             outcome = execution.equip(rec)
             if outcome is None:
                 ready.append(rec)
             else:
                 refused.append((rec, outcome))
         self._admit(ready, refused)
-        if ticketed and len(claimed) < len(ids):
-            self._explain(ids, good, {run.id for run in claimed})
 
     def _admit(self, ready: list[Active], refused: list[tuple[Active, Outcome]]) -> None:
         engine = self._engine
@@ -252,8 +270,9 @@ class Feeder:
         forged = [ticket for ticket in ids if not _ID.fullmatch(ticket)]
         redis.ack(worker_id, [*why.gone, *forged])
         if why.paused:
+            rings.hold(sorted({self._queue_of[t] for t in why.paused if t in self._queue_of}))
             redis.give_back(worker_id, why.paused, epoch=epoch, front=True)
-            catalog.forget()  # the next order leaves the queue out until its row says otherwise
+            catalog.stale()
         for ticket in why.locked:
             self._parked[ticket] = time.monotonic() + _LOCKED_S
 

@@ -1,121 +1,182 @@
-"""Which ticket lists a worker looks at, and in which order."""
+"""Which rings and ticket lists a worker looks at, in which order, and how much it takes of each."""
 
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from jobs.domain.errors import RedisUnavailable, UnknownQueue
+from jobs.domain.errors import RedisUnavailable
 from jobs.domain.states import Lane
-from jobs.store import catalog, keys, redis
+from jobs.store import catalog, keys, rings
 from jobs.store.catalog import QueueRow
+from jobs.store.redis import Batch
+from jobs.worker.shares import Shares
 
-_DEPTHS_S = 1.0
+_LENGTHS_S = 1.0
+_TURNS_KEPT = 10_000
+_LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Family:
-    """A base queue and the tenants' queues beside it."""
+class Family:
+    """What shares a base queue's weight: the ring of its tenants' queues, or those of them that are named."""
 
+    base: str
     weight: int
-    rows: list[QueueRow]
+    members: Sequence[QueueRow]
+    whole: bool
 
-    def depth(self, depths: Mapping[str, int]) -> int:
-        return sum(depths.get(row.name, 0) for row in self.rows)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One fetch: `sources` (keys) and `shares` go together; `families` names the base of each source."""
+
+    lane: Lane
+    sources: list[str]
+    shares: list[int]
+    families: list[str]
+    weights: dict[str, float]
 
 
 class Served:
-    """The queues of this worker (none named: all), tenants' queues with their base; paused ones are left out.
+    """The queues of this worker (none named: all): a base queue with all its tenants', or a tenant's queue alone.
 
-    Order of a fetch: by random^(1/weight), so that over many fetches each full queue comes first as often as its
-    weight says; `strict`: by weight alone. Among equal weights the longer list comes first. Tenants' queues share
-    the weight of their base and take turns.
+    Each base queue gives as its weight says; `strict`: the highest weight first. Queues of one weight share by their
+    lengths, the longer one first. The tenants of a base give in turn.
     """
 
     def __init__(self, names: Sequence[str], *, strict: bool) -> None:
         self._names = frozenset(names)
         self._strict = strict
-        self._depths: dict[str, int] = {}
-        self._depths_at_s = 0.0
+        self._shares: dict[Lane, Shares] = {}
+        self._lengths: dict[str, int] = {}
+        self._lengths_at_s = 0.0
         self._gave: dict[str, int] = {}
-        self._fetches = 0
+        self._turns = 0
 
     def check(self) -> None:
         """Raises UnknownQueue for a name that is no queue."""
         known = catalog.queues(fresh=True)
         for name in sorted(self._names):
-            if name not in known.by_name:
-                raise UnknownQueue(
-                    f"There is no queue {name!r}", queue=name, known=sorted(known.by_name)
-                )
+            known.get(name)
 
-    def rows(self) -> list[QueueRow]:
-        """All queues served, paused ones too."""
+    def names(self) -> list[str]:
+        """What this worker serves, as it was named: a base stands for its tenants' queues too."""
+        known = catalog.queues()
+        return sorted(self._names) if self._names else [row.name for row in known.bases]
+
+    def serves(self, row: QueueRow) -> bool:
+        """Whether tasks of this queue are taken (when it is not paused)."""
+        base = catalog.queues().base(row)
+        return not self._names or row.name in self._names or base.name in self._names
+
+    def plan(self, lane: Lane, want: int) -> Plan:
+        """What to fetch from now, first one first."""
+        families = {family.base: family for family in self._families()}
+        weights = self._weights(list(families.values()))
+        if self._strict:
+            key = self._known_lengths(list(families.values()))
+            order = sorted(weights, key=lambda b: (-families[b].weight, -key.get(b, 0)))
+            shares = dict.fromkeys(order, want)
+        else:
+            shares = self._of(lane).split(weights, want, self._lengths)
+        made = Plan(lane=lane, sources=[], shares=[], families=[], weights=weights)
+        for base, share in shares.items():
+            for source in self._sources(families[base], lane):
+                made.sources.append(source)
+                made.shares.append(share)
+                made.families.append(base)
+        return made
+
+    def gave(self, plan: Plan, found: Iterable[Batch]) -> None:
+        """Count what a fetch brought."""
+        given: Counter[str] = Counter()
+        for batch in found:
+            given[plan.families[batch.source]] += len(batch.ids)
+            self.turn_of(batch.queue)
+        shares = dict(zip(plan.families, plan.shares, strict=True))
+        self._of(plan.lane).gave(plan.weights, shares, given)
+
+    def in_turn(self, rows: Iterable[QueueRow], want: int) -> list[QueueRow]:
+        """Queues to claim from without tickets: by their bases' shares, whoever gave longest ago first."""
+        plan, known = self.plan(Lane.ASYNC, want), catalog.queues()
+        place = {base: n for n, base in enumerate(dict.fromkeys(plan.families))}
+        mine = [row for row in rows if self.serves(row) and not row.paused]
+        far = len(place)
+        return sorted(
+            mine,
+            key=lambda row: (place.get(known.base(row).name, far), self._last_turn(row)),
+        )
+
+    def turn_of(self, queue: str) -> None:
+        """This queue gave: others of its base come first next time."""
+        if len(self._gave) > _TURNS_KEPT:
+            self._gave.clear()
+        self._turns += 1
+        self._gave[queue] = self._turns
+
+    def _last_turn(self, row: QueueRow) -> tuple[int, float]:
+        return self._gave.get(row.name, 0), random.random()
+
+    def _of(self, lane: Lane) -> Shares:
+        return self._shares.setdefault(lane, Shares())
+
+    def _families(self) -> list[Family]:
         known = catalog.queues()
         if not self._names:
-            return known.rows
-        bases = {row.id for row in known.rows if row.name in self._names}
-        return [row for row in known.rows if row.id in bases or row.base_id in bases]
+            return [_whole(row) for row in known.bases]
+        named = [known.by_name[name] for name in sorted(self._names) if name in known.by_name]
+        found = {row.name: _whole(row) for row in named if row.base_id is None}
+        alone: dict[str, list[QueueRow]] = {}
+        for row in named:
+            base = known.base(row)
+            if base.name not in found and not row.paused:
+                alone.setdefault(base.name, []).append(row)
+        for name, rows in alone.items():
+            weight = known.by_name[name].weight
+            found[name] = Family(base=name, weight=weight, members=rows, whole=False)
+        return list(found.values())
 
-    def order(self) -> list[QueueRow]:
-        """The queues to fetch from now, first one first."""
-        families = self._families()
-        if self._strict:
-            drawn = sorted(families, key=lambda family: -family.weight)
-        else:
-            drawn = sorted(families, key=lambda f: -(random.random() ** (1 / max(f.weight, 1))))
-        return [row for family in self._longer_first(drawn) for row in self._in_turn(family)]
+    def _sources(self, family: Family, lane: Lane) -> list[str]:
+        if family.whole:
+            return [keys.ring(family.base, lane)]
+        rows = sorted(family.members, key=self._last_turn)
+        return [keys.tickets(row.name, lane) for row in rows]
 
-    def gave(self, names: Iterable[str]) -> None:
-        """These queues gave tickets: their family's others come first next time."""
-        for name in names:
-            self._fetches += 1
-            self._gave[name] = self._fetches
+    def _weights(self, families: list[Family]) -> dict[str, float]:
+        """Of families of one weight those that hold tickets share their weights by their lengths."""
+        alike = Counter(family.weight for family in families)
+        lengths = self._known_lengths([f for f in families if alike[f.weight] > 1])
+        full, sums = Counter[int](), Counter[int]()
+        for family in families:
+            length = lengths.get(family.base, 0)
+            full[family.weight] += length > 0
+            sums[family.weight] += length
+        return {
+            f.base: max(
+                f.weight * _LEAST_SHARE,
+                f.weight * full[f.weight] * lengths.get(f.base, 0) / sums[f.weight],
+            )
+            if sums[f.weight]
+            else float(f.weight)
+            for f in families
+        }
 
-    def _families(self) -> list["_Family"]:
-        """Queues that share a base's weight: itself and the tenants' own, without paused ones."""
-        served, found = self.rows(), dict[int, list[QueueRow]]()
-        weights = {row.id: row.weight for row in served}
-        for row in served:
-            if not row.paused:
-                found.setdefault(row.base_id or row.id, []).append(row)
-        return [
-            _Family(weight=weights.get(base, rows[0].weight), rows=rows)
-            for base, rows in found.items()
-        ]
-
-    def _in_turn(self, family: "_Family") -> list[QueueRow]:
-        """Whoever waited longest for its turn comes first: one tenant's flood delays no other by more than a fetch."""
-        if len(family.rows) == 1:
-            return family.rows
-        return sorted(family.rows, key=lambda row: (self._gave.get(row.name, 0), random.random()))
-
-    def _longer_first(self, families: list["_Family"]) -> list["_Family"]:
-        """Families of one weight swap the places they drew, the one with most tickets taking the first."""
-        by_weight: dict[int, list[int]] = {}
-        for place, family in enumerate(families):
-            by_weight.setdefault(family.weight, []).append(place)
-        if len(by_weight) == len(families):
-            return families
-        depths = self._known_depths([row for family in families for row in family.rows])
-        ordered = list(families)
-        for places in by_weight.values():
-            longest = sorted((families[p] for p in places), key=lambda f: -f.depth(depths))
-            for place, family in zip(places, longest, strict=True):
-                ordered[place] = family
-        return ordered
-
-    def _known_depths(self, rows: list[QueueRow]) -> dict[str, int]:
+    def _known_lengths(self, families: list[Family]) -> dict[str, int]:
+        """Tickets per base, at most a second old; empty without Redis."""
         now_s = time.monotonic()
-        if now_s - self._depths_at_s > _DEPTHS_S:
-            self._depths_at_s = now_s
+        if families and now_s - self._lengths_at_s > _LENGTHS_S:
+            self._lengths_at_s = now_s
+            bases = [family.base for family in families]
             try:
-                found = redis.depths([keys.tickets(row.name) for row in rows])
-                self._depths = {row.name: depth for row, depth in zip(rows, found, strict=True)}
+                self._lengths = dict(
+                    zip(bases, rings.lengths([keys.ring(b) for b in bases]), strict=True)
+                )
             except RedisUnavailable:
-                self._depths = {}
-        return self._depths
+                self._lengths = {}
+        return self._lengths
 
 
-def lists(rows: Sequence[QueueRow], lane: Lane) -> list[str]:
-    return [keys.tickets(row.name, lane) for row in rows]
+def _whole(row: QueueRow) -> Family:
+    return Family(base=row.name, weight=row.weight, members=(), whole=True)

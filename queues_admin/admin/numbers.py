@@ -22,9 +22,9 @@ class QueueLine:
 
 
 def queue_lines() -> list[QueueLine]:
-    """All queues in the contract's order, tenants' own ones after them."""
+    """All queues in the contract's order, after them those of tenants that hold something."""
     place = {name: index for index, name in enumerate(contract().queues)}
-    listed = sorted(queues.listing(), key=lambda view: place.get(view.queue, len(place)))
+    listed = sorted(queues.listing(busy=True), key=lambda view: place.get(view.queue, len(place)))
     return [
         QueueLine(
             view=view,

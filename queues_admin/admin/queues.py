@@ -25,7 +25,7 @@ class SettingsForm(ReasonForm):
 
     weight = forms.IntegerField(label=gettext_lazy("Weight"), min_value=1, max_value=1000)
     capacity = forms.IntegerField(label=gettext_lazy("Capacity"), min_value=1, required=False)
-    concurrency = forms.IntegerField(label=gettext_lazy("Concurrency"), min_value=1, required=False)
+    concurrency = forms.IntegerField(label=gettext_lazy("Concurrency"), min_value=0, required=False)
     field_order = ("weight", "capacity", "concurrency", "reason")
 
 
@@ -98,6 +98,7 @@ def configure(request: HttpRequest, name: str) -> HttpResponse:
             effects=[
                 _("Running workers follow within a second."),
                 _("A field left empty keeps its present value."),
+                _("Concurrency: most tasks of it at once in one worker process; 0: no limit."),
             ],
             form=SettingsForm,
             initial=now,
@@ -166,7 +167,7 @@ def _stop(stop: bool, reason: str) -> Done:
 
 
 def _queue(name: str) -> Queue:
-    row = Queue.objects.filter(name=name).first()
+    row = Queue.objects.filter(name=name, removed=False).first()
     if row is None:
         raise Http404
     return row

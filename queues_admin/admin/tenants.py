@@ -24,8 +24,8 @@ _KEYS_SHOWN = 20
 
 _LABELS = {
     "max_pending": gettext_lazy("Most tasks that may wait"),
+    "max_active": gettext_lazy("Most tasks that may run at once"),
     "rate_per_s": gettext_lazy("Requests a second"),
-    "max_running": gettext_lazy("Most tasks that may run at once"),
 }
 
 

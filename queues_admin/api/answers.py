@@ -57,6 +57,14 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
     deleted: bool
 
 
+class QueueDeleted(msgspec.Struct, frozen=True, kw_only=True):
+    """`deleted`: how many tasks went with it."""
+
+    queue: str
+    deleted: int
+    refunded_credits: int
+
+
 class Emptied(msgspec.Struct, frozen=True, kw_only=True):
     """`remaining`: whether tasks are left, because there were too many for one call or some were busy."""
 

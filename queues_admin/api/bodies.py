@@ -114,9 +114,18 @@ class Concurrency(Body, frozen=True, kw_only=True):
 
 
 class QueueChange(Body, frozen=True, kw_only=True):
+    """`concurrency`: most tasks of the queue at once in one worker process; 0 takes the limit away."""
+
     weight: int | None = None
     capacity: int | None = None
     concurrency: int | None = None
+
+
+class QueueDelete(Body, frozen=True, kw_only=True):
+    """`force`: what waits in it is cancelled, refunded and deleted first."""
+
+    force: bool = False
+    reason: Short = ""
 
 
 class PlatformChange(Body, frozen=True, kw_only=True):

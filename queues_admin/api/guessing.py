@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 
 from jobs.domain.errors import RateLimited, RedisUnavailable
-from jobs.store import redis
+from jobs.store import windows
 
 MOST = 20
 WINDOW_S = 60
@@ -61,7 +61,7 @@ def _count_in_redis(group: str, now_s: float) -> tuple[int, float] | None:
     if now_s < _redis_from_s:
         return None
     try:
-        return redis.count_within(f"tc:guess:{group}", WINDOW_S)
+        return windows.count_within(f"tc:guess:{group}", WINDOW_S)
     except RedisUnavailable:
         _redis_from_s = now_s + _REDIS_AWAY_S
         return None

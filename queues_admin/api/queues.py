@@ -3,15 +3,22 @@
 from typing import Any
 
 from jobs.domain.errors import Conflict, Forbidden, NotFound
-from jobs.operations import emptying
+from jobs.operations import emptying, removing
 from jobs.operations import queues as operations
 from jobs.selectors import daily, queues
 from jobs.selectors.daily import Day
 from jobs.selectors.paging import Page, whole
 from jobs.selectors.queues import QueueView
 from jobs.store import catalog
-from queues_admin.api.answers import Emptied
-from queues_admin.api.bodies import Emptying, HistoryQuery, QueueChange, ShortListQuery, WithReason
+from queues_admin.api.answers import Emptied, QueueDeleted
+from queues_admin.api.bodies import (
+    Emptying,
+    HistoryQuery,
+    QueueChange,
+    QueueDelete,
+    ShortListQuery,
+    WithReason,
+)
 from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -52,6 +59,22 @@ class Queue(Api):
             )
             after.update(_settings(_get(call, name)))
         return Reply(data=_get(call, name))
+
+    @endpoint(
+        summary="Delete a tenant's queue: an empty one, or by force with all that waits in it",
+        scope="admin",
+        action="queue.delete",
+        query=QueueDelete,
+        data=QueueDeleted,
+        raises=(NotFound, Conflict),
+    )
+    def delete(self, call: Call, name: str) -> Reply:
+        name, asked = _name(call, name), call.query
+        done = removing.remove(name, force=asked.force, actor=call.actor, reason=asked.reason)
+        with call.audited(name, reason=asked.reason) as after:
+            after.update(force=asked.force, deleted=done.deleted, refunded_credits=done.refunded)
+        data = QueueDeleted(queue=name, deleted=done.deleted, refunded_credits=done.refunded)
+        return Reply(data=data)
 
 
 class History(Api):

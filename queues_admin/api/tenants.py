@@ -21,6 +21,7 @@ class TenantNew(Body, frozen=True, kw_only=True):
     slug: Annotated[str, Meta(min_length=1, max_length=100)]
     name: Name = ""
     max_pending: int | None = None
+    max_active: int | None = None
     rate_per_s: int | None = None
 
 
@@ -29,6 +30,7 @@ class TenantChange(Body, frozen=True, kw_only=True):
 
     name: Name | UnsetType = UNSET
     max_pending: int | UnsetType | None = UNSET
+    max_active: int | UnsetType | None = UNSET
     rate_per_s: int | UnsetType | None = UNSET
 
 

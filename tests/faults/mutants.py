@@ -112,8 +112,8 @@ MUTANTS = (
     ),
     Mutant(
         "look for lost tickets removed",
-        "jobs/worker/duties.py",
-        "        self._suspects = tickets.look(self._suspects)\n",
+        "jobs/operations/refilling.py",
+        "            self._suspects = self._found\n",
         "",
         _REDIS + "test_tasks_whose_submitter_dies_between_commit_and_push_are_picked_up",
     ),

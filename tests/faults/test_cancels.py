@@ -13,10 +13,10 @@ from jobs.domain.outcomes import Outcome
 from jobs.operations import actions, duties, runs, workers
 from jobs.operations.runs import Run
 from jobs.operations.tasks import submit
-from jobs.store import catalog, postgres
+from jobs.store import postgres
 from tests.support import engine
 from tests.support.books import Books
-from tests.support.engine import Hand, entries, row
+from tests.support.engine import Hand, entries, pending, row
 from tests.support.load import USERS, sized
 from tests.support.platforms import (
     SCALE,
@@ -60,8 +60,7 @@ class Life:
         duties.dispatch()
 
     def claimed(self) -> None:
-        queues = [queue.id for queue in catalog.queues().rows]
-        self.runs = runs.claim(self.hand.id, runs.pending(queues, 10 * COUNT))
+        self.runs = runs.claim(self.hand.id, pending(10 * COUNT))
 
     def _settled(self, make: Callable[[Run], Outcome]) -> None:
         for start in range(0, len(self.runs), 200):
@@ -207,8 +206,7 @@ def _walk_and_settle(pump: Pump, raced: Callable[[Callable[[], object]], None]) 
     """The platform has answered, nothing is written yet: the cancel comes beside the settle."""
     postgres.query("UPDATE task SET run_at = now() WHERE state IN (3, 4) RETURNING 1")
     duties.dispatch()
-    queues = [queue.id for queue in catalog.queues().rows]
-    outcomes = pump.walk(runs.claim(pump.hand.id, runs.pending(queues, 200)))
+    outcomes = pump.walk(runs.claim(pump.hand.id, pending(200)))
     raced(lambda: runs.settle(pump.hand.id, outcomes))
 
 

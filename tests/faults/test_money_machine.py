@@ -23,10 +23,10 @@ from jobs.domain.states import State, Status
 from jobs.operations import actions, aftermath, credits, duties, runs, tickets, workers
 from jobs.operations.runs import Run
 from jobs.operations.tasks import submit
-from jobs.store import catalog, postgres
+from jobs.store import postgres
 from tests.support import engine
 from tests.support.books import Books
-from tests.support.engine import Hand
+from tests.support.engine import Hand, pending
 from tests.support.load import LONG, sized
 from tests.support.platforms import register
 
@@ -103,8 +103,7 @@ class Money(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 3))
     def claim(self, most: int) -> None:
-        queues = [queue.id for queue in catalog.queues().rows]
-        self.held += runs.claim(self.hand.id, runs.pending(queues, most))
+        self.held += runs.claim(self.hand.id, pending(most))
 
     @precondition(lambda self: self.held)
     @rule(pick=PICK, how=st.sampled_from(["success", "failure", "retry", "dead", "part"]))

@@ -7,7 +7,6 @@ import pytest
 
 from jobs.domain.errors import TaskCenterError
 from jobs.operations import actions, aftermath, emptying, runs
-from jobs.store import catalog
 from tests.faults.test_races import together
 from tests.integration import plan_support as plans
 from tests.support import api, engine
@@ -24,11 +23,11 @@ OPERATORS = 10
 def _mixed(count: int) -> tuple[Hand, list[str]]:
     """Charged tasks that wait, run, are to be tried again, are put aside, or are dead letters."""
     ids = accepted(requests(count))
-    hand, queues = Hand(), [queue.id for queue in catalog.queues().rows]
-    claimed = runs.claim(hand.id, runs.pending(queues, count // 2))
+    hand = Hand()
+    claimed = runs.claim(hand.id, engine.pending(count // 2))
     ends = (engine.dead, engine.retried, engine.failed)
     runs.settle(hand.id, [ends[n % 3](run) for n, run in enumerate(claimed) if n % 4])
-    waiting = runs.pending(queues, count // 8)
+    waiting = engine.pending(count // 8)
     for id_ in waiting:
         actions.archive(UUID(id_), actor="test")
     return hand, ids
@@ -87,7 +86,6 @@ def test_operators_with_overlapping_bulk_actions_do_not_deadlock_and_the_books_s
 
 def _to_the_end(hand: Hand, books: Books) -> None:
     """What is left runs well, and what was put aside is cancelled."""
-    queues = [queue.id for queue in catalog.queues().rows]
     for _ in range(50):
         aftermath.advance()
         left = [
@@ -98,7 +96,7 @@ def _to_the_end(hand: Hand, books: Books) -> None:
         ]
         if not left:
             return
-        held = runs.claim(hand.id, runs.pending(queues, 5_000))
+        held = runs.claim(hand.id, engine.pending(5_000))
         runs.settle(hand.id, [engine.succeeded(run) for run in held])
         for id_ in left:
             try:

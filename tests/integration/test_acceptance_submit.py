@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 def _fetch(hand: Hand, *names: str, want: int = 1) -> list[str]:
     lists = [keys.tickets(name) for name in names]
     found = redis.fetch(hand.id, lists, want=want, epoch=tickets.epoch(), was_idle=False)
-    return [id_ for _, ids in found for id_ in ids]
+    return [id_ for batch in found for id_ in batch.ids]
 
 
 @pytest.mark.req("AC01", "S-02")

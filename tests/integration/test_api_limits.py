@@ -11,8 +11,7 @@ from django.test import Client
 from jobs.domain.errors import RateLimited, RedisUnavailable
 from jobs.models import ApiKey, AuditEntry
 from jobs.operations import duties, keys, repeats
-from jobs.store import postgres
-from jobs.store import redis as redis_store
+from jobs.store import postgres, windows
 from queues_admin.api import auth, guessing, urls
 from queues_admin.api.throttle import Bucket
 from tests.support import api
@@ -81,7 +80,7 @@ def test_guessing_keys_is_limited_per_address_and_known_keys_still_pass(
         def away(*_: Any) -> Any:
             raise RedisUnavailable()
 
-        monkeypatch.setattr(redis_store, "count_within", away)
+        monkeypatch.setattr(windows, "count_within", away)
     data(admin.get("/queues"))
     fresh = keys.create(name="fresh", scopes=["read"]).key
     for number in range(guessing.MOST):

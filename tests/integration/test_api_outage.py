@@ -71,7 +71,7 @@ def test_without_redis_a_submit_is_accepted_and_says_that_it_is_deferred(
     caller: ApiClient, settings: Any
 ) -> None:
     store_redis.client.cache_clear()
-    store_redis._script.cache_clear()
+    store_redis.script.cache_clear()
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     try:
         made = data(caller.post("/tasks", NOOP), 201)
@@ -80,5 +80,5 @@ def test_without_redis_a_submit_is_accepted_and_says_that_it_is_deferred(
         assert Client().get("/readyz").status_code == 200
     finally:
         store_redis.client.cache_clear()
-        store_redis._script.cache_clear()
+        store_redis.script.cache_clear()
         tickets.forget()

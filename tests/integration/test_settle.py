@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection
 from jobs.domain.errors import IllegalTransition, InsufficientCredits, TaskNotFound
 from jobs.domain.ids import new_id
 from jobs.domain.states import State
-from jobs.operations import actions, credits, duties, queues, runs, tickets, workers
+from jobs.operations import actions, credits, duties, queues, refilling, runs, tickets, workers
 from jobs.operations.tasks import Submitted, submit
 from jobs.store import postgres, redis
 from tests.support.engine import Hand, balance, dead, entries, failed, retried, row, succeeded
@@ -286,7 +286,7 @@ def test_after_a_flush_of_redis_every_pending_task_gets_a_new_ticket() -> None:
     redis.client().flushall()
     late = submit("debug:noop")  # its push meets the loss
     tickets.renew()
-    assert tickets.refill(thorough=True) == 51
+    assert refilling.refill(thorough=True) == 51
     claimed = {run.id for run in Hand().claim()}
     assert claimed == {str(m.id) for m in [*made, late]}
 
@@ -295,9 +295,9 @@ def test_after_a_flush_of_redis_every_pending_task_gets_a_new_ticket() -> None:
 def test_a_ticket_lost_between_commit_and_push_is_found_in_two_looks() -> None:
     made = submit("debug:noop")
     redis.client().delete("rq:queue:default")
-    suspects = tickets.look(set())
+    suspects = refilling.look(set())
     assert suspects == {str(made.id)}
-    assert tickets.look(suspects) == set()
+    assert refilling.look(suspects) == set()
     assert redis.listed("rq:queue:default") == [str(made.id)]
 
 

@@ -4,7 +4,17 @@ import pytest
 from django.db import connection, transaction
 
 from jobs.domain.errors import DuplicateTask, IllegalTransition, Invalid
-from jobs.operations import actions, aftermath, credits, duties, groups, runs, schedules, tickets
+from jobs.operations import (
+    actions,
+    aftermath,
+    credits,
+    duties,
+    groups,
+    refilling,
+    runs,
+    schedules,
+    tickets,
+)
 from jobs.operations.locks import Refused
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import submit, submit_many
@@ -222,7 +232,7 @@ def test_an_unknown_epoch_is_not_raised_inside_a_callers_transaction() -> None:
         assert postgres.query("SELECT epoch FROM redis_shard") == before
     assert row(made.id, "state", "ticket") == (1, 0)
     tickets.renew()
-    assert tickets.refill(thorough=True) == 1
+    assert refilling.refill(thorough=True) == 1
 
 
 @pytest.mark.req("X-03")

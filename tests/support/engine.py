@@ -10,6 +10,14 @@ from jobs.operations.runs import Run
 from jobs.store import catalog, keys, postgres, redis
 
 
+def pending(limit: int) -> list[str]:
+    """Ids of pending tasks, queue by queue in their order, without tickets."""
+    rows = postgres.query(
+        "SELECT id::text FROM task WHERE state = 1 ORDER BY queue_id, ord LIMIT %s", [limit]
+    )
+    return [row[0] for row in rows]
+
+
 class Hand:
     """A worker without a process."""
 
@@ -20,7 +28,7 @@ class Hand:
         """Ticket ids from all queues."""
         lists = [keys.tickets(row.name) for row in catalog.queues(fresh=True).rows]
         found = redis.fetch(self.id, lists, want=want, epoch=tickets.epoch(), was_idle=False)
-        return [id_ for _, ids in found for id_ in ids]
+        return [id_ for batch in found for id_ in batch.ids]
 
     def claim(self, want: int = 100) -> list[Run]:
         ids = self.fetch(want)

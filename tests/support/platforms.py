@@ -123,8 +123,9 @@ class Pump:
     def step(self) -> list[Run]:
         """One round; returns what was run."""
         duties.dispatch()
-        queues = [queue.id for queue in catalog.queues().rows]
-        claimed = runs.claim(self.hand.id, runs.pending(queues, 100))
+        claimed = runs.claim_pending(
+            self.hand.id, [(queue, 100) for queue in catalog.queues().rows], 100
+        )
         polled = [run for run in claimed if run.lane == Lane.PLATFORM]
         settled = self.walk(polled)
         settled += [self._solo(run) for run in claimed if run.lane != Lane.PLATFORM]

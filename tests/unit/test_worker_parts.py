@@ -1,11 +1,10 @@
 """The worker's parts that need no stores."""
 
-import random
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import Lane, State, Status
 from jobs.operations.runs import Run
 from jobs.store import catalog
+from jobs.store.redis import Batch
 from jobs.worker import watchdog
 from jobs.worker.frames import Frames
 from jobs.worker.lanes.async_lane import AsyncLane
@@ -158,39 +158,96 @@ def rows(**weights: int) -> list[catalog.QueueRow]:
     ]
 
 
-@pytest.fixture
-def three(monkeypatch: pytest.MonkeyPatch) -> Served:
-    served = Served([], strict=False)
-    found = rows(critical=10, high=6, default=4)
-    monkeypatch.setattr(Served, "rows", lambda _self: found)
-    return served
+def served(monkeypatch: pytest.MonkeyPatch, *, strict: bool = False, **weights: int) -> Served:
+    """All queues given, with what their rings hold (nothing unless `hold` says otherwise)."""
+    known = catalog.Catalog(rows(**weights))
+    monkeypatch.setattr(catalog, "queues", lambda **_: known)
+    hold(monkeypatch)
+    return Served([], strict=strict)
+
+
+def hold(monkeypatch: pytest.MonkeyPatch, **lengths: int) -> None:
+    def read(rings: Sequence[str]) -> list[int]:
+        return [lengths.get(ring.removeprefix("tc:ring:"), 0) for ring in rings]
+
+    monkeypatch.setattr("jobs.store.rings.lengths", read)
+
+
+def draw(it: Served, want: int, full: Container[str]) -> Counter[str]:
+    """One fetch, of queues of which some are full and all others empty."""
+    plan, left, found = it.plan(Lane.ASYNC, want), want, []
+    for ahead in (True, False):
+        for place, base in enumerate(plan.families):
+            count = min(left, plan.shares[place]) if ahead else left
+            if base in full and count:
+                found.append(Batch(place, base, ["x"] * count))
+                left -= count
+    it.gave(plan, found)
+    given: Counter[str] = Counter()
+    for batch in found:
+        given[batch.queue] += len(batch.ids)
+    return given
 
 
 @pytest.mark.req("Q-02", "X-12", "AC15")
-def test_full_queues_come_first_as_often_as_their_weights_say(three: Served) -> None:
-    random.seed(7)
-    first = Counter(three.order()[0].name for _ in range(10_000))
-    for name, weight in (("critical", 10), ("high", 6), ("default", 4)):
-        assert first[name] / 10_000 == pytest.approx(weight / 20, rel=0.1)
+@pytest.mark.parametrize("want", [1, 7, 200])
+def test_full_queues_give_as_much_as_their_weights_say(
+    monkeypatch: pytest.MonkeyPatch, want: int
+) -> None:
+    it = served(monkeypatch, critical=10, high=6, default=4, scheduled=3, low=1, dead_letter=1)
+    full = {"critical": 10, "high": 6, "default": 4, "low": 1}
+    hold(monkeypatch, **dict.fromkeys(full, 100_000))
+    picked: Counter[str] = Counter()
+    while picked.total() < 10_000:
+        picked += draw(it, want, full)
+    for name, weight in full.items():
+        assert picked[name] / picked.total() == pytest.approx(weight / 21, rel=0.1), name
+
+
+@pytest.mark.req("Q-02", "AC15")
+def test_each_queue_is_asked_once_and_an_idle_one_saves_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = served(monkeypatch, critical=100, default=20, low=5)
+    assert sorted(it.plan(Lane.ASYNC, 10).families) == ["critical", "default", "low"]
+    for _ in range(100):
+        assert draw(it, 10, {"low"}) == {"low": 10}
+    both = sum((draw(it, 10, {"critical", "low"}) for _ in range(100)), Counter())
+    assert both["low"] / both.total() == pytest.approx(5 / 105, rel=0.1)
 
 
 @pytest.mark.req("Q-02", "AC14")
 def test_strict_takes_the_highest_weight_first_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = rows(low=1, critical=10, high=6)
-    monkeypatch.setattr(Served, "rows", lambda _self: found)
-    served = Served([], strict=True)
-    assert all(
-        [row.name for row in served.order()] == ["critical", "high", "low"] for _ in range(50)
-    )
+    it = served(monkeypatch, strict=True, low=1, critical=10, high=6)
+    for _ in range(50):
+        assert it.plan(Lane.ASYNC, 3).families == ["critical", "high", "low"]
+        assert draw(it, 3, {"critical", "low"}) == {"critical": 3}
 
 
 @pytest.mark.req("X-12")
-def test_among_equal_weights_the_longer_queue_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = rows(a=1, b=1)
-    monkeypatch.setattr(Served, "rows", lambda _self: found)
-    monkeypatch.setattr(Served, "_known_depths", lambda _self, _rows: {"a": 3, "b": 70})
-    served = Served([], strict=False)
-    assert {served.order()[0].name for _ in range(50)} == {"b"}
+@pytest.mark.parametrize("strict", [False, True])
+def test_among_equal_weights_the_longer_queue_comes_first(
+    monkeypatch: pytest.MonkeyPatch, strict: bool
+) -> None:
+    it = served(monkeypatch, strict=strict, a=1, b=1)
+    hold(monkeypatch, a=3, b=70)
+    assert it.plan(Lane.ASYNC, 1).families == ["b", "a"]
+    assert draw(it, 1, {"a", "b"}) == {"b": 1}
+
+
+@pytest.mark.req("X-12", "Q-02")
+def test_queues_of_equal_weight_share_by_their_lengths_and_none_starves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = served(monkeypatch, a=3, b=3, c=6)
+    hold(monkeypatch, a=1_000, b=3_000, c=50)
+    picked = sum((draw(it, 5, "abc") for _ in range(2_000)), Counter())
+    assert picked["a"] / 10_000 == pytest.approx(0.125, rel=0.1)
+    assert picked["b"] / 10_000 == pytest.approx(0.375, rel=0.1)
+    assert picked["c"] / 10_000 == pytest.approx(0.5, rel=0.1)
+    hold(monkeypatch, a=1, b=100_000, c=50)
+    it = Served([], strict=False)
+    assert sum((draw(it, 5, "abc") for _ in range(200)), Counter())["a"] > 0
 
 
 @pytest.fixture

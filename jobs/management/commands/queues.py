@@ -1,4 +1,4 @@
-"""`manage.py queues list|stats|history|pause|resume|empty|configure|stop|start`."""
+"""`manage.py queues list|stats|history|pause|resume|empty|delete|configure|stop|start`."""
 
 import time
 from argparse import ArgumentParser, ArgumentTypeError
@@ -13,7 +13,7 @@ from rich.table import Table
 from jobs.domain.errors import Invalid, UnknownQueue
 from jobs.management import cli, tables
 from jobs.management.cli import AddVerb, Cli, Options
-from jobs.operations import emptying
+from jobs.operations import emptying, removing
 from jobs.operations import queues as operations
 from jobs.selectors import daily
 from jobs.selectors import queues as reading
@@ -28,7 +28,7 @@ _SETTINGS = ("weight", "capacity", "concurrency")
 
 
 class Command(Cli):
-    help = "Look at queues, pause, resume, empty and set them up; the emergency stop."
+    help = "Look at queues, pause, resume, empty, delete and set them up; the emergency stop."
 
     def verbs(self, add: AddVerb) -> None:
         add("list", _list, "all queues with their settings")
@@ -51,6 +51,11 @@ class Command(Cli):
         history = add("history", _history, "runs that ended and failed, day by day, newest first")
         history.add_argument("queue")
         history.add_argument("--days", type=int, default=7, help="1 to 90 (7)")
+        delete = add("delete", _delete, "delete tenants' queues that are empty", changes=True)
+        cli.consent(_names(delete))
+        delete.add_argument(
+            "--force", action="store_true", help="cancel, refund and delete what waits first"
+        )
         configure = add("configure", _configure, "change settings, live", changes=True)
         configure.add_argument("queue")
         for name in _SETTINGS:
@@ -197,6 +202,24 @@ def _emptied(command: Cli, name: str, options: Options) -> Options:
     with command.audited("queue.empty", name, reason=options["reason"]) as after:
         after.update(told)
     return told
+
+
+def _delete(command: Cli, options: Options) -> None:
+    names = options["queues"]
+    waiting = sum(_waiting(_get(name)) for name in names) if options["force"] else 0
+    command.agree(options, f"Delete {', '.join(names)} with {waiting:,} waiting tasks?")
+
+    def act(name: str) -> Options:
+        reason = options["reason"]
+        done = removing.remove(
+            _get(name).queue, force=options["force"], actor=cli.actor(), reason=reason
+        )
+        told = {"deleted": done.deleted, "refunded_credits": done.refunded}
+        with command.audited("queue.delete", name, reason=reason) as after:
+            after.update(told, force=options["force"])
+        return told
+
+    cli.each(command, options, "queue", names, act)
 
 
 def _configure(command: Cli, options: Options) -> None:

@@ -11,9 +11,9 @@ for i = 2, #ARGV do
   if list then
     held = held + 1
     redis.call('HDEL', KEYS[1], id)
-    local queue = string.gsub(string.gsub(string.sub(list, 10), ':iso$', ''), ':poll$', '')
-    redis.call('ZREM', 'rq:wip:' .. queue, id .. ':' .. ARGV[1])
-    if redis.call('HGET', 'rq:job:' .. id, 'exec') == ARGV[1] then redis.call('DEL', 'rq:job:' .. id) end
+    redis.pcall('ZREM', 'rq:wip:' .. parts(list), id .. ':' .. ARGV[1])
+    if redis.pcall('HGET', 'rq:job:' .. id, 'exec') == ARGV[1] then redis.call('DEL', 'rq:job:' .. id) end
+    let_go(list, id)
   end
 end
 return held

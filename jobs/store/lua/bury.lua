@@ -5,10 +5,11 @@
 -- Returns  how many tickets it held
 -- Cost  O(tickets held)
 local held = redis.call('HGETALL', KEYS[1])
-for i = 1, #held, 2 do
-  local queue = string.gsub(string.gsub(string.sub(held[i + 1], 10), ':iso$', ''), ':poll$', '')
-  redis.call('ZREM', 'rq:wip:' .. queue, held[i] .. ':' .. ARGV[1])
-  if redis.call('HGET', 'rq:job:' .. held[i], 'exec') == ARGV[1] then redis.call('DEL', 'rq:job:' .. held[i]) end
-end
 redis.call('DEL', KEYS[1], KEYS[2])
+for i = 1, #held, 2 do
+  local id, list = held[i], held[i + 1]
+  redis.pcall('ZREM', 'rq:wip:' .. parts(list), id .. ':' .. ARGV[1])
+  if redis.pcall('HGET', 'rq:job:' .. id, 'exec') == ARGV[1] then redis.call('DEL', 'rq:job:' .. id) end
+  let_go(list, id)
+end
 return #held / 2

@@ -1,38 +1,107 @@
 #!lua flags=allow-oom
--- Pop up to `want` tickets from several lists in the order given and register them as started, in one step.
+-- Pop up to `want` tickets from several sources and register them as started, in one step. A source is a ring, whose
+-- queues give in turn, or a single ticket list. First each source gives up to its share, then any of them what is left.
 -- Finds nothing: registers the worker as idle on all of them, so that no push can be missed in between.
--- KEYS  1 epoch  2 inflight hash  3… ticket lists
--- ARGV  1 epoch  2 worker  3 want  4 score for the started registry  5 was idle (0/1)
--- Returns  {list index, id, id, …} per list that gave any; error EPOCH
--- Cost  O(lists + want)
+-- KEYS  1 epoch  2 inflight hash  3… sources
+-- ARGV  1 epoch  2 worker  3 want  4 score for the started registry  5 was idle (0/1)  6 least turn of a queue
+--       7… a share per source, then pairs: queue, how many more of it this worker may run
+-- Returns  {source index, queue, id, id, …} per turn that gave any; error EPOCH
+-- Cost  O(want), whatever the number of queues
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH') end
-local worker, want, found, left = ARGV[2], tonumber(ARGV[3]), {}, nil
-for k = 3, #KEYS do
-  if want <= 0 then break end
-  local ids = redis.call('LPOP', KEYS[k], want)
-  if ids then
-    local queue = string.gsub(string.gsub(string.sub(KEYS[k], 10), ':iso$', ''), ':poll$', '')
-    local wip, inflight = {}, {}
-    for i, id in ipairs(ids) do
-      wip[2 * i - 1], wip[2 * i] = ARGV[4], id .. ':' .. worker
-      inflight[2 * i - 1], inflight[2 * i] = id, KEYS[k]
-      redis.call('HSET', 'rq:job:' .. id, 'status', 'started', 'exec', worker, 'worker_name', worker)
+local worker, want, least, sources = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6]), #KEYS - 2
+local looks, found, held, rooms = 256, {}, {}, {}
+local some_held, some_limited = redis.call('EXISTS', 'tc:held') == 1, redis.call('EXISTS', 'tc:limit') == 1
+redis.call('HLEN', KEYS[2])  -- a key of the wrong type must fail before anything is popped
+for i = 7 + sources, #ARGV, 2 do rooms[ARGV[i]] = tonumber(ARGV[i + 1]) end
+
+-- Up to `most` tickets of one list; returns how many, and whether its queue keeps its place in the ring.
+local function take(source, list, most)
+  local queue, slug = parts(list)
+  if some_held and redis.pcall('SISMEMBER', 'tc:held', queue) == 1 then return 0, false end
+  local room, limited = rooms[queue], false
+  if room then most = math.min(most, room) end
+  if most <= 0 then return 0, true end
+  if slug and some_limited then
+    limited = tonumber(redis.pcall('HGET', 'tc:limit', slug) or nil)
+    if limited then
+      local running = redis.pcall('SCARD', 'tc:run:' .. slug)
+      most = math.min(most, limited - (tonumber(running) or 0))
+      if most <= 0 then
+        redis.pcall('SADD', 'tc:parked:' .. slug, list)
+        redis.pcall('EXPIRE', 'tc:parked:' .. slug, 60)
+        return 0, false
+      end
     end
-    redis.call('ZADD', 'rq:wip:' .. queue, unpack(wip))
-    redis.call('HSET', KEYS[2], unpack(inflight))
-    want = want - #ids
-    if want <= 0 and redis.call('LLEN', KEYS[k]) > 0 then left = KEYS[k] end
-    table.insert(ids, 1, k - 2)
-    found[#found + 1] = ids
+  end
+  local ids = redis.pcall('LPOP', list, most)
+  if not ids or failed(ids) then return 0, false end
+  local wip = {}
+  for i, id in ipairs(ids) do
+    wip[2 * i - 1], wip[2 * i] = ARGV[4], id .. ':' .. worker
+    held[#held + 1], held[#held + 2] = id, list
+    redis.pcall('HSET', 'rq:job:' .. id, 'status', 'started', 'exec', worker, 'worker_name', worker)
+  end
+  redis.pcall('ZADD', 'rq:wip:' .. queue, unpack(wip))
+  if limited then redis.pcall('SADD', 'tc:run:' .. slug, unpack(ids)) end
+  if room then rooms[queue] = room - #ids end
+  local count = #ids
+  table.insert(ids, 1, queue)
+  table.insert(ids, 1, source)
+  found[#found + 1] = ids
+  want = want - count
+  return count, count == most and redis.call('LLEN', list) > 0
+end
+
+-- Once around a ring at most; every queue gives its turn and goes to the end.
+local function walk(source, ring, share)
+  local size = redis.pcall('ZCARD', ring)
+  if failed(size) or size == 0 then return 0 end
+  local name, taken, turn = string.sub(ring, 9), 0, math.max(least, math.ceil(share / size))
+  local last = tonumber(redis.call('ZRANGE', ring, -1, -1, 'WITHSCORES')[2])
+  for _ = 1, size do
+    if taken >= share or looks <= 0 then break end
+    looks = looks - 1
+    local queue = redis.call('ZPOPMIN', ring)[1]
+    local at = string.find(name, ':', 1, true)
+    local lane = at and string.sub(name, at) or ''
+    local count, stays = take(source, 'rq:queue:' .. queue .. lane, math.min(turn, share - taken))
+    taken = taken + count
+    if stays then
+      last = last + 1
+      redis.call('ZADD', ring, last, queue)
+    end
+  end
+  return taken
+end
+
+for pass = 1, 2 do
+  for k = 1, sources do
+    local source = KEYS[k + 2]
+    local share = pass == 1 and math.min(want, tonumber(ARGV[6 + k])) or want
+    if share > 0 then
+      if string.sub(source, 1, 8) == 'tc:ring:' then walk(k, source, share) else take(k, source, share) end
+    end
   end
 end
+if #held > 0 then redis.call('HSET', KEYS[2], unpack(held)) end
+
 local idle = #found == 0
 for k = 3, #KEYS do
-  local set = 'tc:idle:' .. string.sub(KEYS[k], 10)
-  if idle then redis.call('SADD', set, worker) elseif ARGV[5] == '1' then redis.call('SREM', set, worker) end
+  local name = string.gsub(string.gsub(KEYS[k], '^tc:ring:', ''), '^rq:queue:', '')
+  if idle then redis.pcall('SADD', 'tc:idle:' .. name, worker)
+  elseif ARGV[5] == '1' then redis.pcall('SREM', 'tc:idle:' .. name, worker) end
 end
-if left then
-  local next = redis.call('SPOP', 'tc:idle:' .. string.sub(left, 10))
-  if next then redis.call('RPUSH', 'tc:wake:' .. next, '1'); redis.call('EXPIRE', 'tc:wake:' .. next, 30) end
+if idle and looks <= 0 then  -- places of queues that were empty: there may be more behind them
+  redis.call('RPUSH', 'tc:wake:' .. worker, '1')
+  redis.call('EXPIRE', 'tc:wake:' .. worker, 30)
+elseif not idle and want <= 0 then  -- what is left wakes one more
+  for k = 3, #KEYS do
+    local is_ring = string.sub(KEYS[k], 1, 8) == 'tc:ring:'
+    local left = redis.pcall(is_ring and 'ZCARD' or 'LLEN', KEYS[k])
+    if not failed(left) and left > 0 then
+      local name = string.gsub(string.gsub(KEYS[k], '^tc:ring:', ''), '^rq:queue:', '')
+      if wake('tc:idle:' .. name, 1) == 1 then break end
+    end
+  end
 end
 return found

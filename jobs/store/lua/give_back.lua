@@ -13,9 +13,10 @@ for i = 4, #ARGV do
     back = back + 1
     redis.call(verb, list, id)
     redis.call('HDEL', KEYS[2], id)
-    local queue = string.gsub(string.gsub(string.sub(list, 10), ':iso$', ''), ':poll$', '')
-    redis.call('ZREM', 'rq:wip:' .. queue, id .. ':' .. ARGV[2])
-    redis.call('HSET', 'rq:job:' .. id, 'status', 'queued', 'exec', '', 'worker_name', '')
+    redis.pcall('ZREM', 'rq:wip:' .. parts(list), id .. ':' .. ARGV[2])
+    redis.pcall('HSET', 'rq:job:' .. id, 'status', 'queued', 'exec', '', 'worker_name', '')
+    join(list)
+    let_go(list, id)
   end
 end
 return back

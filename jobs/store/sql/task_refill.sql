@@ -1,6 +1,7 @@
--- Pending rows of one queue without a valid ticket, in their order; stamps them. Push after COMMIT.
+-- Pending rows of some queues without a valid ticket, in each queue's order; stamps them. Push after COMMIT.
 WITH l AS MATERIALIZED (
-  SELECT id FROM task WHERE state = 1 AND queue_id = %(queue)s AND ticket <> %(epoch)s
-  ORDER BY ord LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+  SELECT x.id FROM unnest(%(queues)s::int[], %(limits)s::int[]) q(id, most), LATERAL (
+    SELECT t.id FROM task t WHERE t.state = 1 AND t.queue_id = q.id AND t.ticket <> %(epoch)s
+    ORDER BY t.ord LIMIT q.most FOR NO KEY UPDATE SKIP LOCKED) x
 )
-UPDATE task t SET ticket = %(epoch)s FROM l WHERE t.id = l.id RETURNING t.id::text, t.lane, t.ord
+UPDATE task t SET ticket = %(epoch)s FROM l WHERE t.id = l.id RETURNING t.id::text, t.queue_id, t.lane, t.ord

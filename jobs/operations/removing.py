@@ -1,0 +1,81 @@
+"""Deleting a queue: a tenant's own, empty or emptied by force; the next submit to it registers it again."""
+
+import structlog
+from django.db import transaction
+
+from jobs.domain.errors import Conflict
+from jobs.domain.states import State
+from jobs.operations import emptying, queues
+from jobs.operations.emptying import Emptied
+from jobs.store import catalog, postgres
+
+log = structlog.get_logger("queues")
+
+_HELD = (State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING, State.ARCHIVED)
+_BEING_DELETED = "being deleted"
+
+
+def remove(name: str, *, force: bool, actor: str, reason: str = "") -> Emptied:
+    """Delete a queue. Raises UnknownQueue; Conflict: it is one of the contract's, not empty, or has running tasks.
+
+    `force`: what it holds is cancelled, refunded and deleted first; running tasks are never cut off. Ended tasks stay
+    for their retention.
+    """
+    row = catalog.queues(fresh=True).get(name)
+    if row.base_id is None:
+        raise Conflict(f"Queue {name} is part of the contract and cannot be deleted", queue=name)
+    _refuse_active(row)
+    if not force:
+        _mark_removed(row, "use force to cancel, refund and delete them")
+        return Emptied(deleted=0, refunded=0, remaining=False)
+    done = _emptied(row, actor, reason)
+    log.warning("queue deleted", queue=name, deleted=done.deleted, refunded=done.refunded)
+    return done
+
+
+def _emptied(row: catalog.QueueRow, actor: str, reason: str) -> Emptied:
+    """Nothing starts meanwhile; a refusal leaves the queue as it was, but for what was deleted."""
+    was_running = _set_paused(row, True)
+    try:
+        _refuse_active(row)
+        done = emptying.empty(row.name, actor=actor, reason=reason or "queue deleted", whole=True)
+        _mark_removed(row, "busy ones are left: repeat it")
+    except BaseException:
+        if was_running:
+            _set_paused(row, False)
+        raise
+    return done
+
+
+def _refuse_active(row: catalog.QueueRow) -> None:
+    if emptying.has_any(row.id, State.ACTIVE):
+        raise Conflict(
+            f"Tasks of queue {row.name} are running: pause it and wait, or cancel them",
+            queue=row.name,
+        )
+
+
+def _mark_removed(row: catalog.QueueRow, advice: str) -> None:
+    with transaction.atomic():
+        postgres.query("SELECT 1 FROM queue WHERE id = %s FOR UPDATE", [row.id])
+        held = [s.wire for s in (State.ACTIVE, *_HELD) if emptying.has_any(row.id, s)]
+        if held:
+            raise Conflict(f"Queue {row.name} is not empty: {advice}", queue=row.name, states=held)
+        postgres.query(
+            "UPDATE queue SET removed = true, paused = false, paused_reason = '', level = 0"
+            " WHERE id = %s RETURNING 1",
+            [row.id],
+        )
+        queues.announce()
+
+
+def _set_paused(row: catalog.QueueRow, paused: bool) -> bool:
+    """Returns whether that changed anything."""
+    with transaction.atomic():
+        changed = postgres.query(
+            "UPDATE queue SET paused = %s, paused_reason = %s WHERE id = %s AND paused <> %s RETURNING 1",
+            [paused, _BEING_DELETED if paused else "", row.id, paused],
+        )
+        if changed:
+            queues.announce()
+    return bool(changed)

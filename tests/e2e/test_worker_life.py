@@ -96,14 +96,18 @@ def test_a_restart_in_the_middle_keeps_the_order(processes: Processes, tmp_path:
 @pytest.mark.req("X-09", "X-07")
 def test_tasks_of_a_killed_worker_run_elsewhere(processes: Processes) -> None:
     doomed = worker(processes)
-    tasks = [sleep(2), sleep(2, "thread"), sleep(2, "process")]
+    tasks = [
+        sleep(8),
+        sleep(8, "thread"),
+        sleep(8, "process"),
+    ]  # longer than a worker takes to start
     for task in tasks:
         reaches(task, ACTIVE)
     worker(processes)
     doomed.signal(signal.SIGKILL)
     eventually(lambda: all(column(task, "runs") == 2 for task in tasks), 60)  # how fast: make bench
     for task in tasks:
-        reaches(task, COMPLETED)
+        reaches(task, COMPLETED, 30)
         assert column(task, "crashes") == 1
         assert column(task, "retried") == 0
 

@@ -2,6 +2,7 @@
 
 import structlog
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from jobs.domain.errors import Conflict
 from jobs.domain.states import State
@@ -13,6 +14,10 @@ log = structlog.get_logger("queues")
 
 _HELD = (State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING, State.ARCHIVED)
 _BEING_DELETED = "being deleted"
+_USE_FORCE = gettext_noop(
+    "Queue %(queue)s is not empty: use force to cancel, refund and delete its tasks"
+)
+_BUSY_LEFT = gettext_noop("Queue %(queue)s is not empty: busy tasks are left, repeat it")
 
 
 def remove(name: str, *, force: bool, actor: str, reason: str = "") -> Emptied:
@@ -23,10 +28,10 @@ def remove(name: str, *, force: bool, actor: str, reason: str = "") -> Emptied:
     """
     row = catalog.queues(fresh=True).get(name)
     if row.base_id is None:
-        raise Conflict(f"Queue {name} is part of the contract and cannot be deleted", queue=name)
+        raise Conflict("Queue %(queue)s is part of the contract and cannot be deleted", queue=name)
     _refuse_active(row)
     if not force:
-        _mark_removed(row, "use force to cancel, refund and delete them")
+        _mark_removed(row, _USE_FORCE)
         return Emptied(deleted=0, refunded=0, remaining=False)
     done = _emptied(row, actor, reason)
     log.warning("queue deleted", queue=name, deleted=done.deleted, refunded=done.refunded)
@@ -39,7 +44,7 @@ def _emptied(row: catalog.QueueRow, actor: str, reason: str) -> Emptied:
     try:
         _refuse_active(row)
         done = emptying.empty(row.name, actor=actor, reason=reason or "queue deleted", whole=True)
-        _mark_removed(row, "busy ones are left: repeat it")
+        _mark_removed(row, _BUSY_LEFT)
     except BaseException:
         if was_running:
             _set_paused(row, False)
@@ -50,17 +55,17 @@ def _emptied(row: catalog.QueueRow, actor: str, reason: str) -> Emptied:
 def _refuse_active(row: catalog.QueueRow) -> None:
     if emptying.has_any(row.id, State.ACTIVE):
         raise Conflict(
-            f"Tasks of queue {row.name} are running: pause it and wait, or cancel them",
+            "Tasks of queue %(queue)s are running: pause it and wait, or cancel them",
             queue=row.name,
         )
 
 
-def _mark_removed(row: catalog.QueueRow, advice: str) -> None:
+def _mark_removed(row: catalog.QueueRow, refusal: str) -> None:
     with transaction.atomic():
         postgres.query("SELECT 1 FROM queue WHERE id = %s FOR UPDATE", [row.id])
         held = [s.wire for s in (State.ACTIVE, *_HELD) if emptying.has_any(row.id, s)]
         if held:
-            raise Conflict(f"Queue {row.name} is not empty: {advice}", queue=row.name, states=held)
+            raise Conflict(refusal, queue=row.name, states=held)
         postgres.query(
             "UPDATE queue SET removed = true, paused = false, paused_reason = '', level = 0"
             " WHERE id = %s RETURNING 1",

@@ -29,7 +29,24 @@ class RequestContextMiddleware:
         with bound_contextvars(request_id=request_id, trace_id=trace_id):
             response = self._get_response(request)
         response["X-Request-ID"] = request_id
+        if _left_body(
+            request
+        ):  # the server will hang up: said now, no next request is lost on the way
+            response["Connection"] = "close"
         return response
+
+
+def _left_body(request: Any) -> bool:
+    """Whether a body was announced that nobody read: it was refused by its headers alone.
+
+    Reading it here would let a slow stranger hold a thread. Only a server that passes the header on is told.
+    """
+    meta = request.META
+    announced = (
+        meta.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in meta
+    )
+    ours = meta.get("SERVER_SOFTWARE", "").startswith("Granian")
+    return ours and announced and not getattr(request, "_read_started", True)
 
 
 def _identify(request: Any) -> tuple[str, str]:

@@ -24,3 +24,16 @@ def test_the_web_server_takes_a_task_and_shows_it(live: str) -> None:
         )
         assert client.get("/readyz").status_code == 200
         assert client.post("/api/v1/tasks", content=b"[" * 2_000_000).status_code == 413
+
+
+@pytest.mark.req("A-03")
+def test_a_post_refused_before_its_body_is_read_ends_its_connection_in_good_form(live: str) -> None:
+    with httpx.Client(base_url=live, timeout=20) as client:
+        for _ in range(
+            300
+        ):  # without the word a hundredth of them met a server that had just hung up
+            refused = client.post("/api/v1/tasks", json={"type": "debug:noop"})
+            assert refused.status_code == 401
+            assert refused.headers["Connection"] == "close"
+        kept = client.get("/api/v1/tasks")
+        assert (kept.status_code, kept.headers.get("Connection")) == (401, None)

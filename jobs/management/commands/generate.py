@@ -103,23 +103,32 @@ def _base(requirement: str) -> str:
 
 
 def _proofs(folder: Path) -> dict[str, list[str]]:
-    """Requirement id → `file::test` for every marked test."""
+    """Requirement id → `file::test` for every test marked itself or by its module's `pytestmark`."""
     found: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("test_*.py")):
         tree = ast.parse(path.read_text())
+        of_all = [id_ for node in tree.body if _is_pytestmark(node) for id_ in _ids(node)]
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith(
                 "test_"
             ):
-                for id_ in _marks(node):
+                own = [id_ for decorator in node.decorator_list for id_ in _ids(decorator)]
+                for id_ in dict.fromkeys([*own, *of_all]):
                     name = f"`{path.relative_to(folder)}::{node.name}`"
                     found.setdefault(id_, []).append(name)
     return found
 
 
-def _marks(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    ids: list[str] = []
-    for decorator in node.decorator_list:
-        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func).endswith("mark.req"):
-            ids += [str(a.value) for a in decorator.args if isinstance(a, ast.Constant)]
-    return ids
+def _is_pytestmark(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+
+
+def _ids(node: ast.AST) -> list[str]:
+    """The arguments of every `mark.req(…)` in it."""
+    return [
+        str(argument.value)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("mark.req")
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    ]

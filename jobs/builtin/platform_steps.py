@@ -83,7 +83,7 @@ def polled(
         unknowns=decision.unknowns,
         contact_errors=decision.contact_errors,
         cancel_answer=cancel_answer,
-        answer=getattr(answer, "answer", None),
+        answer=_word(answer),
         cancel_upstream=decision.step is Step.EXPIRE and not stopped,
     )
     made = polling.settle(
@@ -96,6 +96,13 @@ def polled(
         progress=getattr(answer, "progress", None),
     )
     return replace(made, refund=refund(run.credits, getattr(answer, "billed", None), settings))
+
+
+def _word(answer: base.PollResult) -> object:
+    """What is kept of an answer: the platform's own words, also where it knows nothing of the task."""
+    if isinstance(answer, base.NotFound):
+        return {"not_found": answer.reason}
+    return getattr(answer, "answer", None)
 
 
 def expires(facts: PlatformFactsRow, answer: base.PollResult) -> bool:

@@ -204,6 +204,7 @@ def test_three_unknowns_in_a_row_fail_with_the_platforms_own_words(
     assert entries(made.id) == [(CHARGE, -30), (REFUND, 30)]
     assert "UNKNOWN 3 times in a row" in last_error(made)
     assert "could not be found" in last_error(made)
+    assert "could not be found" in fact(made, "answer::text")
     first, second = gaps(stub.polls())[-2:]
     assert 5 * SCALE <= first < 5 * SCALE * 1.1 + 0.15
     assert 10 * SCALE <= second < 10 * SCALE * 1.1 + 0.15

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import figures, polling, stack, web
+from bench import figures, polling, stack, web, workers
 from bench.figures import Figure
 from taskcenter.devstack.testing import servers
 
@@ -38,6 +38,12 @@ def measure(env: dict[str, str], redis_url: str, *, quick: bool, runs: int) -> I
     yield from web.submit_over_http(env, runs=runs, seconds=3 if quick else 10)
     yield from figures.pick_up(env, tasks=100 if quick else 1_000)
     yield figures.recovery(env, tries=1 if quick else 2 * runs)
+    yield workers.memory(env)
+    for concurrency in (100, 1_000):
+        yield workers.waiting(env, tasks=tasks, concurrency=concurrency)
+    yield from workers.punctuality(env, tasks=tasks // 2)
+    yield workers.ticket_bytes()
+    yield workers.second_process(env, tasks=tasks, runs=runs)
     batch, single = ((5_000,), (10_000,)) if quick else ((5_000, 10_000, 20_000), (10_000, 50_000))
     yield from polling.figures(env, batch=batch, single=single)
 

@@ -44,7 +44,7 @@ X_FRAME_OPTIONS = "DENY"
 
 # --- applications -------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "queues_admin.apps.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -54,6 +54,9 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "jobs",  # before django_rq, so that our rqworker and rqscheduler commands win
     "queues_admin",
     "django_rq",
@@ -69,6 +72,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "taskcenter.pages.Logins",
+    "django_otp.middleware.OTPMiddleware",
     "taskcenter.pages.Messages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -117,6 +121,7 @@ AXES_LOCKOUT_CALLABLE = "queues_admin.admin.lockout.locked_out"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+OTP_TOTP_ISSUER = "Task Center"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATA_UPLOAD_MAX_MEMORY_SIZE = (
     80 * 1024 * 1024
@@ -212,6 +217,7 @@ TASKCENTER: dict[str, Any] = {
     "SYNC_SOURCES": env.text("TASKCENTER_SYNC_SOURCES"),
     "CALLBACK_SECRETS": env.named_secrets("TASKCENTER_CALLBACK_SECRETS"),
     "DEMO": env.flag("TASKCENTER_DEMO", False),
+    "SECOND_FACTOR": env.flag("TASKCENTER_SECOND_FACTOR", False),
     "WORKER_THREADS": env.integer("TASKCENTER_WORKER_THREADS", 0, minimum=0, maximum=1000),
     "WORKER_PROCESSES": env.integer("TASKCENTER_WORKER_PROCESSES", 2, minimum=0, maximum=256),
     "POLL_SLOTS": env.integer("TASKCENTER_POLL_SLOTS", 200, minimum=1, maximum=10_000),

@@ -5,7 +5,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.admin.views.decorators import staff_member_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -19,7 +18,7 @@ def folder() -> Path:
 
 
 @require_safe
-@staff_member_required
+@admin.site.admin_view
 def mails(request: HttpRequest) -> HttpResponse:
     """Newest first, at most KEPT."""
     return _page(
@@ -31,7 +30,7 @@ def mails(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-@staff_member_required
+@admin.site.admin_view
 def mail(request: HttpRequest, name: str) -> HttpResponse:
     found = mail_sink.find(folder(), name)
     if found is None:

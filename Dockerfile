@@ -12,7 +12,7 @@ RUN python -m venv /opt/venv \
 FROM python:3.13-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH \
     WEB_WORKERS=2 \
-    WEB_THREADS=16 \
+    WEB_THREADS=8 \
     PYTHONUNBUFFERED=1 \
     DJANGO_SETTINGS_MODULE=taskcenter.settings \
     TASKCENTER_DATA_DIR=/data \

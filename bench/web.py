@@ -17,7 +17,7 @@ from bench import stack
 from bench.figures import Figure, figure
 from taskcenter.devstack.ports import free_port
 
-WORKERS, THREADS = 2, 16
+WORKERS, THREADS = 2, 8  # as in the image
 CONNECTIONS, BATCH = 16, 100
 
 

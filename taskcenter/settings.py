@@ -193,7 +193,7 @@ TASKCENTER: dict[str, Any] = {
     "MAX_PAYLOAD_DEPTH": env.integer("TASKCENTER_MAX_PAYLOAD_DEPTH", 32, minimum=2, maximum=200),
     "RATE_PER_KEY": env.integer("TASKCENTER_RATE_PER_KEY", 5000, minimum=0, maximum=10**6),
     "WEB_WORKERS": env.integer("WEB_WORKERS", 1, minimum=1, maximum=64),
-    "WEB_THREADS": env.integer("WEB_THREADS", 16, minimum=2, maximum=256),
+    "WEB_THREADS": env.integer("WEB_THREADS", 8, minimum=2, maximum=256),
     "PLAN_UNDO_S": env.number("TASKCENTER_PLAN_UNDO_S", 30.0, minimum=0, maximum=3600),
     "PLAN_TYPED_TASKS": env.integer("TASKCENTER_PLAN_TYPED_TASKS", 1000, minimum=0, maximum=10**9),
     "PLAN_TYPED_CREDITS": env.integer(

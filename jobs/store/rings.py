@@ -38,17 +38,13 @@ def lengths(rings: Sequence[str]) -> list[int]:
 def hold(queues: Sequence[str]) -> None:
     """Leave these queues out of their rings until `set_held` says otherwise."""
     if queues:
-        client().sadd(keys.HELD, *queues)
+        script("hold")(keys=[keys.HELD], args=[0, *queues])
 
 
 @guarded
 def set_held(queues: Sequence[str]) -> None:
     """Hold out these queues and no others."""
-    pipe = client().pipeline(transaction=True)
-    pipe.delete(keys.HELD)
-    if queues:
-        pipe.sadd(keys.HELD, *queues)
-    pipe.execute()
+    script("hold")(keys=[keys.HELD], args=[1, *queues])
 
 
 @guarded

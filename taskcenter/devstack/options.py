@@ -49,7 +49,7 @@ def read() -> Options:
         redis_url=env.url("REDIS_URL", "", ("redis", "rediss", "unix")),
         workers=env.integer("WORKERS", 1, minimum=0, maximum=64),
         web_workers=env.integer("WEB_WORKERS", 1, minimum=1, maximum=64),
-        web_threads=env.integer("WEB_THREADS", 16, minimum=2, maximum=256),
+        web_threads=env.integer("WEB_THREADS", 8, minimum=2, maximum=256),
         demo=env.flag("DEMO", True),
         stop_grace_s=env.number("TASKCENTER_STOP_GRACE_S", 30.0, minimum=0, maximum=86_400),
     )

@@ -309,11 +309,11 @@ def test_a_rotation_goes_through_many_rows_and_names_those_that_no_key_opens(
     with pytest.raises(CommandError, match="keep the others"):
         cli.run("rotate_secrets")
     _with(encrypted, SECRET_KEYS=encrypted.TASKCENTER["SECRET_KEYS"][:1])
-    payloads_now = [item.payload for item in tasks.listing(TaskFilter(), limit=50).items]
-    assert payloads_now == [
+    payloads_now = {str(item.payload) for item in tasks.listing(TaskFilter(), limit=50).items}
+    assert payloads_now == {
         "(sealed; no present key opens it)",
-        *({"n": n} for n in range(9, -1, -1)),
-    ]
+        *(str({"n": n}) for n in range(10)),
+    }
     assert DigestKey.objects.count() == 1
     assert (Platform.objects.count(), Schedule.objects.count()) == (0, 0)
 

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- About how many tickets a ring's queues hold: the sum over 32 of them, scaled.
 -- KEYS  1… rings
 -- Returns  a number per ring

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Heal one ring: every queue named that holds tickets has a place in it. Then wake one idle worker if anything waits:
 -- that covers wake-ups spent on workers that died.
 -- KEYS  1 epoch  2 ring

@@ -49,6 +49,7 @@ def put(payload: Periodic, context: Context) -> dict[str, Any]:
         action="schedule.create" if is_new else "schedule.change",
         target=f"schedule:{schedule.name}",
         after={"cron": schedule.cron, "type": schedule.type, "enabled": schedule.enabled},
+        tenant_id=context.tenant_id,
     )
     next_at = schedule.next_at
     return {

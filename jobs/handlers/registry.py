@@ -195,6 +195,11 @@ def public_handler(name: str) -> Handler:
     return found
 
 
+def public_names() -> list[str]:
+    """The types that callers may ask for, sorted."""
+    return [name for name in names() if not _HANDLERS[name].internal]
+
+
 def names() -> list[str]:
     """All registered types, sorted."""
     return sorted(_HANDLERS)

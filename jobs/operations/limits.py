@@ -37,9 +37,7 @@ def name(items: Sequence[Prepared]) -> None:
     for item in limited:
         wanted[str(item.limit_key)] = item.limit or wanted.get(str(item.limit_key))
     tenant_id = limited[0].tenant_id
-    found = _named({k: v for k, v in wanted.items() if v is not None}, tenant_id, given=True)
-    alone = {k: Limit(concurrency=1) for k, v in wanted.items() if v is None}
-    found |= _named(alone, tenant_id, given=False)
+    found = _named(wanted, tenant_id)
     for item in limited:
         item.limit_id = found[str(item.limit_key)]
 
@@ -91,19 +89,19 @@ def prune(limit: int) -> int:
     return len(postgres.fetch("limit_prune", {"limit": limit}))
 
 
-def _named(limits: dict[str, Limit], tenant_id: int, *, given: bool) -> dict[str, int]:
-    if not limits:
-        return {}
-    rates = [limit.starts or (None, None) for limit in limits.values()]
+def _named(wanted: dict[str, Limit | None], tenant_id: int) -> dict[str, int]:
+    """Limit ids by key. One statement for all keys, in their order: two of them could lock each other out."""
+    limits = [limit or Limit(concurrency=1) for limit in wanted.values()]
+    rates = [limit.starts or (None, None) for limit in limits]
     rows = postgres.fetch(
         "limit_name",
         {
-            "keys": list(limits),
-            "concurrencies": [limit.concurrency for limit in limits.values()],
+            "keys": list(wanted),
+            "concurrencies": [limit.concurrency for limit in limits],
             "starts": [rate[0] for rate in rates],
             "periods_s": [rate[1] for rate in rates],
             "tenant": tenant_id,
-            "given": given,
+            "given": [key for key, limit in wanted.items() if limit is not None],
         },
     )
     return dict(rows)

@@ -6,7 +6,7 @@ from django.utils.translation import gettext_noop
 
 from jobs.domain.errors import Conflict
 from jobs.domain.states import State
-from jobs.operations import emptying, queues
+from jobs.operations import audits, emptying, queues
 from jobs.operations.emptying import Emptied
 from jobs.store import catalog, postgres
 
@@ -40,12 +40,21 @@ def remove(name: str, *, force: bool, actor: str, reason: str = "") -> Emptied:
 
 def _emptied(row: catalog.QueueRow, actor: str, reason: str) -> Emptied:
     """Nothing starts meanwhile; a refusal leaves the queue as it was, but for what was deleted."""
-    was_running = _set_paused(row, True)
+    was_running, done = _set_paused(row, True), Emptied(deleted=0, refunded=0, remaining=True)
     try:
         _refuse_active(row)
         done = emptying.empty(row.name, actor=actor, reason=reason or "queue deleted", whole=True)
         _mark_removed(row, _BUSY_LEFT)
     except BaseException:
+        if done.deleted:
+            audits.record(
+                actor=actor,
+                action="queue.empty",
+                target=row.name,
+                reason=reason,
+                after={"deleted": done.deleted, "refunded_credits": done.refunded},
+                tenant_id=row.tenant_id,
+            )
         if was_running:
             _set_paused(row, False)
         raise

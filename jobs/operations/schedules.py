@@ -8,14 +8,15 @@ import msgspec
 import structlog
 from django.db import DataError, IntegrityError, transaction
 
-from jobs.domain.errors import Conflict, Invalid, NotFound, TaskCenterError
+from jobs.domain.errors import Conflict, Invalid, NotFound, TaskCenterError, UnknownType
+from jobs.handlers.registry import public_handler
 from jobs.lifecycle import cron as clock
 from jobs.models import Schedule, ScheduleTick
 from jobs.operations.planned_types import PERIODIC
 from jobs.operations.preparing import prepare
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import Submitted, submit_request
-from jobs.store import postgres, sealed
+from jobs.store import catalog, postgres, sealed
 
 log = structlog.get_logger("schedules")
 
@@ -202,6 +203,8 @@ def _apply(schedule: Schedule, given: Mapping[str, Any]) -> None:
         raise Invalid("`missed` is skip or once", field="missed", given=schedule.missed)
     if schedule.type == PERIODIC:
         raise Invalid("A schedule makes tasks, not schedules", field="type")
+    if not public_handler(schedule.type).own and schedule.tenant_id != catalog.DEFAULT_TENANT:
+        raise UnknownType("No handler is registered for task type '%(type)s'", type=schedule.type)
     clock.check(schedule.cron, schedule.timezone)
     payload = schedule.payload if "payload" in given else sealed.opened_value(schedule.payload)
     prepare(_decoded(schedule.type, payload, schedule.options), tenant_id=schedule.tenant_id)

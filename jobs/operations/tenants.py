@@ -98,7 +98,9 @@ def _switch(slug: str, *, paused: bool, reason: str) -> list[str]:
     if tenant_id == catalog.DEFAULT_TENANT:
         raise Invalid("Queues of the default tenant are paused one by one", tenant=slug)
     with transaction.atomic():
-        rows = Queue.objects.filter(tenant_id=tenant_id, paused=not paused).order_by("id")
+        rows = Queue.objects.filter(tenant_id=tenant_id, removed=False, paused=not paused).order_by(
+            "id"
+        )
         names = list(rows.values_list("name", flat=True))
         if not names:
             raise Conflict("No queue of this tenant is left to switch", tenant=slug)

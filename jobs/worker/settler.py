@@ -134,8 +134,9 @@ class Settler:
     def _hold(self, part: list[Item], held: set[str]) -> list[Item]:
         """Keep for later whose rows are locked; returns the others."""
         with self._changed:
+            if held and not self._held:  # later ones do not put off those that wait already
+                self._held_until_s = time.monotonic() + _HELD_S
             self._held += [item for item in part if item[1].task_id in held]
-            self._held_until_s = time.monotonic() + _HELD_S
         return [item for item in part if item[1].task_id not in held]
 
     def _tell(self, stored: list[Item]) -> None:

@@ -8,8 +8,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from jobs.domain.errors import NotFound
-from jobs.handlers.registry import names
+from jobs.domain.errors import Invalid, NotFound
+from jobs.handlers.registry import public_handler, public_names
 from jobs.operations import schedules
 from jobs.selectors import schedules as reading
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, confirm
@@ -17,6 +17,7 @@ from queues_admin.admin.json_field import ObjectField, changed
 from queues_admin.admin.whose import chosen
 
 OPERATE = "jobs.operate_schedule"
+ADMIN = "jobs.manage_tenant"
 _FIELDS = ("name", "cron", "timezone", "type", "payload", "options", "missed")
 
 
@@ -31,7 +32,7 @@ class ScheduleForm(OptionalReasonForm):
     )
     timezone = forms.CharField(label=gettext_lazy("Time zone"), max_length=100)
     type = forms.ChoiceField(
-        label=gettext_lazy("Type"), choices=lambda: [(name, name) for name in sorted(names())]
+        label=gettext_lazy("Type"), choices=lambda: [(name, name) for name in public_names()]
     )
     payload = ObjectField(label=gettext_lazy("Payload"))
     options = ObjectField(
@@ -56,11 +57,18 @@ class ScheduleForm(OptionalReasonForm):
         return given if changed(given, self.initial.get(field, {})) else None
 
 
+def may_run(request: HttpRequest, type_: str) -> None:
+    """Types that need scope `admin` over the API need the role admin here. Raises Invalid."""
+    if public_handler(type_).scope == "admin" and not request.user.has_perm(ADMIN):
+        raise Invalid("Tasks of type %(type)s need the role admin", field="type", type=type_)
+
+
 def create(request: HttpRequest) -> HttpResponse:
     """A new one, for the tenant in the address."""
     tenant_id = chosen(request)
 
     def perform(given: dict[str, Any]) -> Done:
+        may_run(request, given["type"])
         made = schedules.create(tenant_id=tenant_id, **_said(given))
         message = _("The schedule %(name)s is made.") % {"name": made.name}
         return Done(message=message, after={"id": made.pk, **_noted(given)})
@@ -86,6 +94,8 @@ def change(request: HttpRequest, schedule_id: int) -> HttpResponse:
     shown = {field: getattr(now, field) for field in _FIELDS}
 
     def perform(given: dict[str, Any]) -> Done:
+        may_run(request, now.type)
+        may_run(request, given["type"])
         schedules.change(schedule_id, **_said(given))
         message = _("The schedule %(name)s is changed.") % {"name": given["name"]}
         return Done(message=message, after=_noted(given))

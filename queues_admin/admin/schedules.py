@@ -14,7 +14,7 @@ from jobs.selectors import schedules as reading
 from jobs.selectors.tenants import slugs
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
-from queues_admin.admin.schedule_forms import change, create
+from queues_admin.admin.schedule_forms import change, create, may_run
 from queues_admin.admin.task_page import pretty
 
 OPERATE = "jobs.operate_schedule"
@@ -77,6 +77,7 @@ def pause(request: HttpRequest, schedule_id: int) -> HttpResponse:
 
 def resume(request: HttpRequest, schedule_id: int) -> HttpResponse:
     def perform(_given: dict[str, Any]) -> Done:
+        may_run(request, _get(schedule_id).type)
         schedules.resume(schedule_id)
         return Done(message=_("The schedule is running again."), after={"enabled": True})
 
@@ -88,6 +89,7 @@ def resume(request: HttpRequest, schedule_id: int) -> HttpResponse:
 
 def run(request: HttpRequest, schedule_id: int) -> HttpResponse:
     def perform(_given: dict[str, Any]) -> Done:
+        may_run(request, _get(schedule_id).type)
         made = schedules.run_now(schedule_id)
         return Done(
             message=_("Made task %(id)s.") % {"id": made.task_id}, after={"task_id": made.task_id}

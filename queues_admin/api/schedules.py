@@ -58,6 +58,7 @@ class Schedule(Api):
         number = _id(schedule_id)
         before = schedules.get(number, call.tenant_id)
         fields, options = _given(call)
+        limits.check_type(call, before.type)
         if options:
             fields["options"] = {**schedules.options(number), **options}
         with call.audited(f"schedule:{before.name}", before={"cron": before.cron}) as after:
@@ -115,8 +116,9 @@ class Run(Api):
     )
     def post(self, call: Call, schedule_id: str) -> Reply:
         number = _id(schedule_id)
-        name = schedules.get(number, call.tenant_id).name
-        with call.audited(f"schedule:{name}") as after:
+        before = schedules.get(number, call.tenant_id)
+        limits.check_type(call, before.type)
+        with call.audited(f"schedule:{before.name}") as after:
             made = operations.run_now(number, tenant_id=call.tenant_id, actor=call.actor)
             after["task_id"] = made.task_id
         view = tasks.get(made.id, call.tenant_id)
@@ -137,6 +139,8 @@ class Ticks(Api):
 
 def _switch(call: Call, number: int, *, on: bool) -> Reply:
     before = schedules.get(number, call.tenant_id)
+    if on:
+        limits.check_type(call, before.type)
     with call.audited(f"schedule:{before.name}", before={"enabled": before.enabled}) as after:
         (operations.resume if on else operations.pause)(number, tenant_id=call.tenant_id)
         after["enabled"] = on

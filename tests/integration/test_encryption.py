@@ -284,7 +284,10 @@ def test_switching_on_seals_and_switching_off_opens_what_is_stored(
     cli.run("rotate_secrets")
     assert _found(WORD) == []
     _with(settings, ENCRYPT_PAYLOADS=False)
-    cli.run("rotate_secrets")
+    with pytest.raises(CommandError, match="and 1 documents are sealed"):
+        cli.run("rotate_secrets")
+    assert _found(WORD) == []
+    cli.run("rotate_secrets", "--open")
     assert postgres.query("SELECT payload::text FROM task_info WHERE id = %s", [made.id]) == [
         (msgspec.json.format(msgspec.json.encode({"a": WORD}), indent=0).decode(),)
     ]

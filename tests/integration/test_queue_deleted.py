@@ -7,12 +7,14 @@ from django.core.management import CommandError
 from django.test import Client
 
 from jobs.domain.errors import Conflict, UnknownQueue
+from jobs.models import AuditEntry
 from jobs.operations import actions, credits, duties, removing, runs, tasks, tenants, tending
 from jobs.selectors import queues as reading
 from jobs.store import catalog, postgres
 from tests.support import api
 from tests.support.api import ApiClient, data, error
 from tests.support.cli import audit, run, run_json
+from tests.support.database import other_connection
 from tests.support.engine import Hand, balance, dead, entries, row
 
 pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.req("AC54", "Q-08")]
@@ -163,3 +165,17 @@ def test_the_command_needs_consent_and_says_what_went(acme: int) -> None:
     ]
     assert audit()[-1] == ("queue.delete", "acme:low", False)
     assert "acme:low" not in names()
+
+
+def test_what_a_deletion_that_ends_half_way_has_deleted_is_in_the_audit_log(
+    acme: int, admin: ApiClient
+) -> None:
+    credits.grant(user_id=7, amount=100, reason="test", actor="test", tenant_id=acme)
+    asked: dict[str, Any] = {"queue": "low", "tenant_id": acme, "user_id": 7, "credits": 5}
+    made = [tasks.submit("debug:noop", **asked) for _ in range(3)]
+    with other_connection() as other:
+        other.execute("SELECT 1 FROM task WHERE id = %s FOR UPDATE", [made[0].id])
+        error(admin.delete("/queues/acme:low?force=true&reason=closed"), 409)
+    assert balance(7) == 95
+    [entry] = AuditEntry.objects.filter(action="queue.empty", target="acme:low")
+    assert entry.after == {"deleted": 2, "refunded_credits": 10}

@@ -3,6 +3,9 @@
 Django's own flush would also remove those rows (the default tenant, the contract's queues).
 """
 
+from typing import Any
+
+import psycopg
 from django.db import connection
 
 _COLUMNS = """
@@ -73,3 +76,16 @@ class Baseline:
         with connection.cursor() as cursor:
             cursor.execute(f'SELECT EXISTS (SELECT FROM public."{table}")')
             return bool(cursor.fetchone()[0])
+
+
+def other_connection() -> psycopg.Connection[Any]:
+    """A connection of somebody else to the test's database, with a transaction of its own."""
+    at = connection.settings_dict
+    return psycopg.connect(
+        host=at["HOST"],
+        port=at["PORT"] or None,
+        user=at["USER"],
+        password=at["PASSWORD"] or None,
+        dbname=at["NAME"],
+        connect_timeout=5,
+    )

@@ -10,7 +10,9 @@ from django.db import DatabaseError
 from jobs.management import cli, tables
 from jobs.operations import audits, rotation
 from jobs.operations.rotation import Report
+from jobs.store import sealed
 
+_DOCUMENTS = ("task_info.", "task_run.", "platform_task.", "schedule.")
 _COLUMNS = ("place", "rows", "changed", "busy", "unreadable")
 
 
@@ -22,10 +24,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="count, change nothing")
+        parser.add_argument(
+            "--open",
+            action="store_true",
+            help="with TASKCENTER_ENCRYPT_PAYLOADS off: store in the clear what is sealed",
+        )
         parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
+            if not (options["open"] or options["dry_run"] or sealed.is_on()):
+                self._refuse_to_open()
             reports = list(rotation.rotate(apply=not options["dry_run"], told=self._tell))
         except DatabaseError as error:
             raise CommandError(f"PostgreSQL: {cli.one_line(error)}; run it again") from error
@@ -38,6 +47,16 @@ class Command(BaseCommand):
         self._show(reports, options)
         if not all(report.is_done for report in reports):
             raise CommandError("Not everything is under the first key yet; keep the others")
+
+    def _refuse_to_open(self) -> None:
+        """A shell without the servers' setting must not undo their encryption. Raises CommandError."""
+        counted = rotation.rotate(apply=False, told=self._tell)
+        count = sum(r.changed for r in counted if r.place.startswith(_DOCUMENTS))
+        if count:
+            raise CommandError(
+                f"TASKCENTER_ENCRYPT_PAYLOADS is off here, and {count:,} documents are sealed: they would be "
+                "stored in the clear. Set it as the servers have it, or say --open"
+            )
 
     def _tell(self, report: Report) -> None:
         if self.stderr.isatty():

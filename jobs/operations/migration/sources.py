@@ -108,7 +108,7 @@ class Source:
         mark, params = self._dialect.mark, list[Any]()
         where = f"{high} IS NOT NULL AND {low} IS NOT NULL"
         if after is not None:  # the first half is what an index is entered by
-            where = f"{high} >= {mark} AND ({high} > {mark} OR {low} > {mark})"
+            where += f" AND {high} >= {mark} AND ({high} > {mark} OR {low} > {mark})"
             params = [after[0], after[0], after[1]]
         picked = ", ".join([high, low, *(self._dialect.quoted(name) for name in columns)])
         sql = (

@@ -11,7 +11,7 @@ WITH l AS MATERIALIZED (
   RETURNING t.id, t.queue_id, t.lane, t.ord, t.limit_id
 ), b AS (
   UPDATE task_limit x SET used_at = clock_timestamp(), next_at = CASE WHEN x.starts IS NULL THEN x.next_at ELSE
-    greatest(x.next_at, clock_timestamp() - greatest(0.5, x.per_s / x.starts::float8) * interval '1 second')
+    greatest(CASE WHEN x.next_at <= clock_timestamp() + interval '1 s' THEN x.next_at END, clock_timestamp() - greatest(0.5, x.per_s / x.starts::float8) * interval '1 second')
       + c.n * x.per_s / x.starts::float8 * interval '1 second' END
   FROM (SELECT limit_id, count(*) AS n FROM u GROUP BY 1) c
   WHERE x.id = c.limit_id AND (x.starts IS NOT NULL OR x.used_at < clock_timestamp() - interval '1 hour')

@@ -14,7 +14,9 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
   SELECT floor(rested_s / step_s + 1e-6) AS tokens, greatest(0, step_s - rested_s) AS wait_s FROM (
     SELECT l.per_s / l.starts::float8 AS step_s, least(
-      extract(epoch FROM clock_timestamp() - l.next_at)::float8,
+      -- a time far ahead was written by a clock that has been set back
+      CASE WHEN l.next_at > clock_timestamp() + interval '1 s' THEN 1e9
+        ELSE extract(epoch FROM clock_timestamp() - l.next_at)::float8 END,
       greatest(0.5, l.per_s / l.starts::float8)) AS rested_s) x
 ) b
 CROSS JOIN LATERAL (  -- the LIMIT keeps the planner from reading all lines into a hash

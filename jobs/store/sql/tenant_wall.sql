@@ -22,6 +22,7 @@ BEGIN
     ('task_run', 'EXISTS (SELECT FROM task t WHERE t.id = task_id)'),
     ('event', 'EXISTS (SELECT FROM task t WHERE t.id = task_id)'),
     ('platform_task', 'EXISTS (SELECT FROM task t WHERE t.id = task_id)'),
+    ('migrated_row', 'EXISTS (SELECT FROM task t WHERE t.id = task_id)'),
     ('shard_count', 'EXISTS (SELECT FROM task t WHERE t.id = task_id)'),
     ('credit_entry', 'EXISTS (SELECT FROM account a WHERE a.id = account_id)'),
     ('schedule_tick', 'EXISTS (SELECT FROM schedule s WHERE s.id = schedule_id)'),

@@ -106,6 +106,10 @@ def _switch(slug: str, *, paused: bool, reason: str) -> list[str]:
             raise Conflict("No queue of this tenant is left to switch", tenant=slug)
         for name in names:
             (queues.pause(name, reason=reason) if paused else queues.resume(name))
+        postgres.query(  # those that the next submit brings back
+            "UPDATE queue SET paused = %s, paused_reason = %s WHERE removed AND tenant_id = %s RETURNING 1",
+            [paused, reason, tenant_id],
+        )
     return names
 
 

@@ -18,7 +18,7 @@ from jobs.contract import reader
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
 from jobs.lifecycle.settlement import Ending, Returned
-from jobs.operations import credits, duties, platforms, runs
+from jobs.operations import credits, duties, platforms, row_claims, runs
 from jobs.operations.platforms import PlatformSpec
 from jobs.operations.runs import Run
 from jobs.operations.tasks import Submitted, submit
@@ -123,9 +123,8 @@ class Pump:
     def step(self) -> list[Run]:
         """One round; returns what was run."""
         duties.dispatch()
-        claimed = runs.claim_pending(
-            self.hand.id, [(queue, 100) for queue in catalog.queues().rows], 100
-        )
+        queues = [(queue, 100, 100) for queue in catalog.queues().rows]
+        claimed = row_claims.claim_pending(self.hand.id, queues, 100).runs
         polled = [run for run in claimed if run.lane == Lane.PLATFORM]
         settled = self.walk(polled)
         settled += [self._solo(run) for run in claimed if run.lane != Lane.PLATFORM]

@@ -121,8 +121,7 @@ def _inspect(command: Cli, options: Options) -> None:
 
 def _run(command: Cli, options: Options) -> None:
     def act(task_id: UUID) -> Options:
-        actions.run_now(task_id, actor=cli.actor())
-        return {"state": "pending"}
+        return {"state": actions.run_now(task_id, actor=cli.actor()).wire}
 
     _each(command, options, "task.run", act)
 

@@ -24,6 +24,7 @@ from jobs.store import catalog, postgres
 from tests.support.database import other_connection
 from tests.support.engine import Hand, balance, row
 from tests.support.processes import Processes
+from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.req("AC54", "AC10", "Q-08")]
 
@@ -188,6 +189,18 @@ def test_a_deletion_whose_process_died_is_taken_back_and_nothing_is_lost(
     assert AuditEntry.objects.filter(
         target="acme:low", action="queue.delete", refused=True
     ).exists()
+
+
+@pytest.mark.req("P-03")
+def test_a_living_worker_takes_back_a_deletion_that_died(acme: int, processes: Processes) -> None:
+    made = tasks.submit("debug:noop", queue="low", tenant_id=acme)
+    postgres.query(
+        "UPDATE queue SET paused = true, paused_reason = 'being deleted',"
+        " deleting_at = now() - interval '2 minutes' WHERE name = 'acme:low' RETURNING 1"
+    )
+    processes.manage("rqworker").wait_for("[Asynq] Polling system initialized", 60)
+    eventually(lambda: row(made.id, "state") == 6, 20)
+    assert not low().paused
 
 
 @pytest.mark.req("P-03")

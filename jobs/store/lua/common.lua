@@ -16,7 +16,7 @@ local function failed(answer) return type(answer) == 'table' and answer.err ~= n
 -- Wake up to `count` of the workers that sleep in an idle set; not those that have no room for this queue (nil: all).
 local function wake(set, count, queue)
   local woken, full = 0, {}
-  while woken < count and #full < 16 do
+  while woken < count and #full < 64 do
     local idle = redis.pcall('SPOP', set, count - woken)
     if failed(idle) or #idle == 0 then break end
     for _, worker in ipairs(idle) do

@@ -50,6 +50,9 @@ def test_small_balances_are_collected_in_shards_by_a_real_worker(processes: Proc
     assert count >= 3
     processes.manage("rqworker")
     eventually(lambda: row(made.id, "state", "status") == (6, 4), timeout_s=30)
+    api.forget()
+    shown = api.data(api.client("read").get(f"/tasks/{made.task_id}"))
+    assert shown["result"] == {"accounts": 8, "amount": sum(range(1, 9))}
     assert balance(BANK) == 5 + sum(range(1, 9))
     assert [balance(100 + n) for n in range(1, 11)] == [0] * 8 + [9, 10]
     assert balance(999) == 1000

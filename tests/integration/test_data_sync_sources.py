@@ -15,7 +15,7 @@ _SOUND = "[orders]\ntable = 'o'\nkey = 'id'\nwatermark = 'at'\n"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[orders", r"is not TOML: .*line 1"),
+        ("[orders", "is not TOML: "),
         ("orders = 1", r"`orders` stands outside"),
         (_SOUND, r"\[orders\] needs one of `url` and `url_env`"),
         (_SOUND + "url = 'sqlite:///x'\nurl_env = 'X'", r"\[orders\] needs one of"),

@@ -24,6 +24,8 @@ log = structlog.get_logger("platforms")
 NOBODY_S = 60.0
 _NOBODY_BATCH = 500
 
+_HELD_OR_ENDED = (State.ARCHIVED, State.COMPLETED)
+
 Pair = tuple[Run, PlatformFactsRow]
 
 
@@ -65,12 +67,16 @@ def take(
             return Taken(pairs=[], count=0, oldest=None)
         found = [(_pair(row), State(row[11])) for row in rows]
         delays = delays_s([pair for pair, _ in found])
-        asked = [state in (State.SCHEDULED, State.RETRY) for _, state in found]
+        # At the time limit the last poll goes by a claim: two of them would cancel each other's task over there.
+        asked = [
+            state in (State.SCHEDULED, State.RETRY) and facts.left_s > 0
+            for (_, facts), state in found
+        ]
         _move(
             [
                 (
                     facts.task_id,
-                    None if state in (State.ARCHIVED, State.COMPLETED) else s,
+                    None if state in _HELD_OR_ENDED or facts.left_s <= 0 else s,
                     facts.polls + yes,
                     yes,
                 )

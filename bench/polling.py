@@ -115,13 +115,13 @@ def _running(port: int, count: int, delay_s: float, *, batch: bool) -> None:
     status = 3 if batch else 2
     stack.sql(
         "UPDATE platform_task SET external_id = task_id::text, submit_started_at = now(), polls = 9,"
-        " raw_status = %s RETURNING 1",
-        ["busy" if batch else "waiting"],
+        " raw_status = %s, poll_at = now() + random() * %s * interval '1 second' RETURNING 1",
+        ["busy" if batch else "waiting", delay_s],
     )
     stack.sql(
         "UPDATE task SET state = 3, status = %s, ticket = 0, ord = 0, started_at = now(),"
-        " run_at = now() + random() * %s * interval '1 second' RETURNING 1",
-        [status, delay_s],
+        " run_at = now() + interval '1 day' RETURNING 1",
+        [status],
     )
     redis.client().flushdb()  # their tickets
     tickets.forget()

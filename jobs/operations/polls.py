@@ -56,7 +56,7 @@ def take(
 ) -> Taken:
     """Up to `want` tasks of these queues whose poll is due; each is this caller's until its next poll.
 
-    `delays_s`: for each, when it is asked next if nothing changes. An operator's cancel goes by a claim: it is due now.
+    `delays_s`: for each, when it is asked next if nothing changes. What may stop a task over there goes by a claim.
     """
     with transaction.atomic():
         tickets.ordered_plan()
@@ -67,10 +67,10 @@ def take(
             return Taken(pairs=[], count=0, oldest=None)
         found = [(_pair(row), State(row[11])) for row in rows]
         delays = delays_s([pair for pair, _ in found])
-        # At the time limit the last poll goes by a claim: two of them would cancel each other's task over there.
+        waits = [state in (State.SCHEDULED, State.RETRY) for _, state in found]
         asked = [
-            state in (State.SCHEDULED, State.RETRY) and facts.left_s > 0
-            for (_, facts), state in found
+            yes and not _needs_claim(facts)
+            for ((_, facts), _), yes in zip(found, waits, strict=True)
         ]
         _move(
             [
@@ -83,13 +83,17 @@ def take(
                 for ((_, facts), state), s, yes in zip(found, delays, asked, strict=True)
             ]
         )
-    pairs = [pair for (pair, _), yes in zip(found, asked, strict=True) if yes]
-    _make_due([facts.task_id for _, facts in pairs if facts.cancel_requested])
+    _make_due([facts.task_id for (_, facts), _ in found if _needs_claim(facts)])
     return Taken(
-        pairs=[pair for pair in pairs if not pair[1].cancel_requested],
+        pairs=[pair for (pair, _), yes in zip(found, asked, strict=True) if yes],
         count=len(rows),
         oldest=rows[0][23],
     )
+
+
+def _needs_claim(facts: PlatformFactsRow) -> bool:
+    """What may stop it over there goes by a claim: two last polls would cancel each other's task."""
+    return facts.cancel_requested or facts.left_s <= 0
 
 
 def later(items: Sequence[Later]) -> None:

@@ -20,6 +20,7 @@ from jobs.operations import (
     ledger,
     limits,
     plans,
+    polls,
     quotas,
     refilling,
     removing,
@@ -152,7 +153,11 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def quick(leases: Leases) -> Duties:
     """What delays tasks when it is late."""
-    work = [Duty("dispatch", 0.25, Dispatch()), Duty("limits", 1.0, _Lines())]
+    work = [
+        Duty("dispatch", 0.25, Dispatch()),
+        Duty("dispatch", 5.0, _plain(polls.hand_over)),
+        Duty("limits", 1.0, _Lines()),
+    ]
     if settings.ASYNQ_POLLING_ENABLED:
         work += [Duty("refill", _REFILL_S, _refill), Duty("refill", 1.0, _Tend())]
     return Duties(leases, work)

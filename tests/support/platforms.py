@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from django.db import connections
 
+from jobs.builtin import platform_asking
 from jobs.builtin.platform_run import run_platform_batch
 from jobs.contract import reader
 from jobs.domain.outcomes import Outcome
@@ -129,7 +130,20 @@ class Pump:
         settled = self.walk(polled)
         settled += [self._solo(run) for run in claimed if run.lane != Lane.PLATFORM]
         runs.settle(self.hand.id, settled)
-        return claimed
+        return claimed + self.poll()
+
+    def poll(self) -> list[Run]:
+        """Ask about all whose poll is due without a claim, and settle the news; returns whoever was asked about."""
+        queues = [queue.id for queue in catalog.queues().rows]
+        asking = platform_asking.take(queues, 100, floor=duties.EPOCH_ZERO)
+        heard: list[platform_asking.Heard] = []
+        if asking.pairs:
+            self._loop.run_until_complete(platform_asking.ask(asking, heard.append))
+        news = [outcome for _, outcome in platform_asking.bring(self.hand.id, heard)]
+        self.outcomes += news
+        if news:
+            runs.settle(self.hand.id, news)
+        return [run for run, _ in asking.pairs]
 
     def walk(self, claimed: list[Run]) -> list[Outcome]:
         """Only take the platform's part; nothing is settled."""

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0016_queue_facts'),
+        ('jobs', '0017_queue_deletions'),
     ]
 
     operations = [

@@ -68,7 +68,7 @@ def _heard(pump: Pump, asking: Asking) -> list[Heard]:
     return heard
 
 
-@pytest.mark.req("F-09", "R-04")
+@pytest.mark.req("R-07", "R-04")
 def test_an_answer_without_news_leaves_the_task_untouched_and_costs_its_other_half_one_update(
     stub: Stubbed, pump: Pump
 ) -> None:
@@ -86,7 +86,7 @@ def test_an_answer_without_news_leaves_the_task_untouched_and_costs_its_other_ha
     assert fact(made, "silent_since") is None
 
 
-@pytest.mark.req("F-09")
+@pytest.mark.req("R-07")
 def test_a_hundred_polls_cost_as_many_statements_as_one(stub: Stubbed, pump: Pump) -> None:
     def statements() -> int:
         with CaptureQueriesContext(connection) as seen:

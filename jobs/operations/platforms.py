@@ -1,6 +1,6 @@
 """Platforms: registering and changing them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.db import transaction
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import Conflict, Forbidden, Invalid, UnknownPlatform
-from jobs.lifecycle.breaker import service_name
+from jobs.lifecycle.breaker import name_of, service_name
 from jobs.models import Platform
 from jobs.platforms.base import PlatformConfig
 from jobs.platforms.registry import PROTOCOLS
@@ -84,7 +84,7 @@ def change(spec: PlatformSpec, *, may_reach_private: bool = True) -> Platform:
         _apply(platform, spec)
         platform.save()
         if platform.enabled and not was_enabled:
-            _poll_soon(platform)
+            poll_soon([platform])
     return platform
 
 
@@ -97,15 +97,30 @@ def _check_move(platform: Platform, spec: PlatformSpec, may_reach_private: bool)
         raise Invalid("Another `base_url` needs the credential said anew", field="credential")
 
 
-def _poll_soon(platform: Platform) -> None:
-    """Tasks that waited for their platform come within one interval, spread over it; the rest at their own time."""
-    postgres.query(
-        "WITH l AS MATERIALIZED (SELECT t.id FROM platform_task p JOIN task t ON t.id = p.task_id"
-        " WHERE p.platform_id = %s AND t.state = 3 LIMIT 20000 FOR NO KEY UPDATE OF t SKIP LOCKED)"
-        " UPDATE task t SET run_at = clock_timestamp() + random() * %s * interval '1 second'"
-        " FROM l WHERE t.id = l.id RETURNING 1",
-        [platform.pk, contract().profile(platform.profile).max_s],
-    )
+def poll_soon(platforms: Iterable[Platform]) -> None:
+    """Tasks that waited for their platform come within one interval, spread over it; the rest at their own time.
+
+    One that was never asked for waits for its own time, not for the platform.
+    """
+    for platform in platforms:
+        postgres.query(
+            "WITH l AS MATERIALIZED (SELECT t.id FROM platform_task p JOIN task t ON t.id = p.task_id"
+            " WHERE p.platform_id = %(platform)s AND t.state = 3 AND (t.runs > 0 OR p.external_id IS NOT NULL)"
+            " AND t.run_at > clock_timestamp() + %(max_s)s * interval '1 second'"
+            " LIMIT 20000 FOR NO KEY UPDATE OF t SKIP LOCKED)"
+            " UPDATE task t SET run_at = clock_timestamp() + random() * %(max_s)s * interval '1 second'"
+            " FROM l WHERE t.id = l.id RETURNING 1",
+            {"platform": platform.pk, "max_s": contract().profile(platform.profile).max_s},
+        )
+
+
+def behind(breaker: str) -> list[Platform]:
+    """The platforms whose requests need leave of this breaker (its name in full)."""
+    return [
+        p
+        for p in Platform.objects.order_by("name")[:1000]
+        if breaker in (name_of(p.name), service_name(p.base_url))
+    ]
 
 
 def settings_of(platform_ids: Sequence[int]) -> dict[int, PlatformSettings]:

@@ -8,7 +8,7 @@ from typing import Literal
 from django.db import DatabaseError, transaction
 
 from jobs.contract.reader import contract
-from jobs.selectors import health, platforms, queues
+from jobs.selectors import breakers, health, queues
 from jobs.selectors.queues import LEVELS, QueueView
 from jobs.store import postgres
 
@@ -123,8 +123,7 @@ def _by_queue(
 def _breakers() -> Figure:
     states = ("CLOSED", "HALF_OPEN", "OPEN")
     samples: list[tuple[Labels, float]] = [
-        ((("breaker", b.name),), float(states.index(b.forced or b.state)))
-        for b in platforms.breakers()
+        ((("breaker", b.name),), float(states.index(b.state))) for b in breakers.listing()
     ]
     return Figure(
         name="taskcenter_breaker_state",

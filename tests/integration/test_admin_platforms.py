@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from jobs.domain import ids
+from jobs.lifecycle.breaker import service_name
 from jobs.models import AuditEntry, Breaker, Platform
 from jobs.operations import breakers, platforms
 from jobs.operations.platforms import PlatformSpec
@@ -203,3 +205,25 @@ def test_a_long_silence_is_paged_and_given_up_tasks_are_listed_apart(
 
 def _cancel_url(task: Any) -> str:
     return f"/admin/jobs/task/{task.task_id}/cancel/"
+
+
+@pytest.mark.req("V-04", "V-08", "E-05")
+def test_a_waiting_tasks_page_names_both_breakers_who_holds_them_until_when_and_why(
+    operator: Client, stub: Stubbed
+) -> None:
+    made = ask(seconds=600)
+    url = f"/admin/jobs/task/{ids.public_id(made.id)}/"
+    service = service_name(stub.server.base_url)
+    confirm_post(operator, f"/admin/jobs/breaker/{service}/open/", reason="their outage", minutes=5)
+    breakers.force("stub", "OPEN", by="key:night", reason="credit used up")
+    said = text(operator.get(url))
+    who = Breaker.objects.get(name=service).forced_by
+    assert who.startswith("user:")
+    for words in (service, who, "their outage", "platform:stub", "key:night", "credit used up"):
+        assert words in said
+    assert f"{Breaker.objects.get(name=service).forced_until:%Y-%m-%d %H:%M:%S}" in said
+    assert "until it is released" in said
+    Breaker.objects.update(forced_until="2020-01-01T00:00:00Z")
+    over = text(operator.get(url))
+    assert "their outage" not in over
+    assert "key:night" not in over

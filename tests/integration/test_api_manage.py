@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from jobs.operations import workers
+from jobs.operations import breakers, keys, tenants, workers
 from jobs.store import postgres
 from tests.support import api
 from tests.support.api import ApiClient, data, error
@@ -150,6 +150,35 @@ def test_a_breaker_can_be_forced_and_released(caller: ApiClient) -> None:
     assert released["forced"] is None
     error(caller.post("/platforms/my-replicate/breaker", {"state": "BROKEN"}), 422)
     error(caller.get("/platforms/none/breaker"), 404)
+
+
+@pytest.mark.req("E-05", "A-02")
+def test_a_service_breaker_can_be_forced_before_any_request_has_asked_it(caller: ApiClient) -> None:
+    data(caller.post("/platforms", NEW), 201)
+    names = [item["name"] for item in data(caller.get("/breakers"))["items"]]
+    assert names == ["platform:my-replicate", "service:example.org"]
+    asked = {"state": "OPEN", "for": 600, "reason": "their maintenance"}
+    forced = data(caller.post("/breakers/service:example.org", asked))
+    assert (forced["forced"], forced["forced_reason"]) == ("OPEN", "their maintenance")
+    assert forced["forced_by"].startswith("key:")
+    shown = data(caller.get("/platforms/my-replicate"))
+    assert shown["service_breaker"]["forced"] == "OPEN"
+    assert 590 < shown["service_breaker"]["wait_s"] <= 600
+    error(caller.post("/breakers/service:nobody.example", asked), 404)
+
+
+@pytest.mark.req("E-05", "T-01")
+def test_a_tenant_reads_why_a_shared_breaker_is_held_but_not_who_of_the_house_did_it(
+    caller: ApiClient,
+) -> None:
+    tenants.create("acme")
+    made = keys.create(name="k", scopes=["admin"], tenant_id=tenants.id_of("acme"))
+    theirs = ApiClient(key=made.key, client=caller.client)
+    data(theirs.post("/platforms", NEW), 201)
+    breakers.force("service:example.org", "OPEN", by="user:ann", reason="outage")
+    shown = data(theirs.get("/platforms/my-replicate"))["service_breaker"]
+    assert (shown["forced_by"], shown["forced_reason"]) == ("", "outage")
+    error(theirs.post("/breakers/service:example.org", {"state": None}), 404)
 
 
 @pytest.mark.req("C-01", "A-02")

@@ -8,9 +8,11 @@ from django.db import connection
 
 from jobs.domain.errors import Invalid
 from jobs.lifecycle.breaker import service_name
-from jobs.operations import actions, breakers, credits
+from jobs.operations import actions, breakers, credits, platforms
 from jobs.operations.breakers import Heard
+from jobs.operations.platforms import PlatformSpec
 from jobs.operations.tasks import Submitted, submit
+from jobs.selectors import alerts
 from jobs.selectors import platforms as reading
 from jobs.store import postgres
 from tests.stubs import openai_stub
@@ -39,6 +41,21 @@ SUCCESS, FAILURE, CANCELLED = 4, 5, 9
 def _state(name: str) -> str:
     rows = postgres.query("SELECT state FROM breaker WHERE name = %s", [name])
     return str(rows[0][0]) if rows else "CLOSED"
+
+
+def _later(column: str) -> None:
+    """As if an hour had passed since, or over it."""
+    postgres.query(
+        f"UPDATE breaker SET {column} = clock_timestamp() - interval '1 hour' WHERE {column} IS NOT NULL RETURNING 1"
+    )
+
+
+def _waits_s(task: Submitted) -> float:
+    rows = postgres.query(
+        "SELECT extract(epoch FROM run_at - clock_timestamp())::float8 FROM task WHERE id = %s",
+        [task.id],
+    )
+    return float(rows[0][0])
 
 
 def _soon(*tasks: Submitted) -> None:
@@ -174,6 +191,95 @@ def test_an_operator_holds_a_breaker_for_a_time_and_it_then_follows_the_platform
     pump.ends(held)
     with pytest.raises(Invalid):
         breakers.force("stub", "HALF_OPEN")
+
+
+@pytest.mark.req("E-05", "V-08")
+def test_a_force_whose_time_is_over_is_shown_nowhere_and_alerts_nobody(stub: Stubbed) -> None:
+    service = service_name(stub.server.base_url)
+    for name, state in (("stub", "OPEN"), (service, "CLOSED")):
+        breakers.force(name, state, until_s=600, by="user:ann", reason="maintenance")
+    held = reading.get("stub").breaker
+    assert (held.forced, held.forced_by, held.forced_reason) == ("OPEN", "user:ann", "maintenance")
+    assert held.forced_at is not None
+    assert held.forced_until is not None
+    assert "BreakerOpen" in {hit.name for hit in alerts.firing()}
+    _later("forced_until")
+    shown = reading.get("stub")
+    assert (shown.breaker.state, shown.breaker.forced, shown.breaker.forced_by) == (
+        "HALF_OPEN",
+        None,
+        "",
+    )
+    assert (shown.service_breaker.state, shown.service_breaker.forced) == ("CLOSED", None)
+    assert "BreakerOpen" not in {hit.name for hit in alerts.firing()}
+    assert breakers.admit("stub", service, 5).allowed == 3
+
+
+@pytest.mark.req("E-05")
+def test_a_force_that_is_released_early_holds_up_nobody_until_its_old_end(
+    stub: Stubbed, pump: Pump
+) -> None:
+    for name in ("stub", service_name(stub.server.base_url)):
+        breakers.force(name, "OPEN", until_s=3600)
+        held = ask(seconds=0.1)
+        pump.step()
+        assert _waits_s(held) <= 310
+        breakers.release(name)
+        assert _waits_s(held) < 10
+        pump.ends(held)
+
+
+@pytest.mark.req("E-05")
+def test_releasing_a_breaker_starts_nothing_before_its_own_time(stub: Stubbed, pump: Pump) -> None:
+    breakers.force("stub", "OPEN", until_s=3600)
+    credits.grant(user_id=USER, amount=1, reason="test", actor="test")
+    later = submit("platform:run", {"version": "v1", "input": {}}, platform="stub", process_in=9000)
+    breakers.release("stub")
+    platforms.change(PlatformSpec(name="stub", enabled=False))
+    platforms.change(PlatformSpec(name="stub", enabled=True))
+    assert _waits_s(later) > 8000
+
+
+@pytest.mark.req("E-05")
+def test_a_force_during_half_open_outlives_the_probes_that_are_out(stub: Stubbed) -> None:
+    for state in ("OPEN", "CLOSED"):
+        for _ in range(5):
+            breakers.record(breakers.admit("stub", "service:s", 1), [Heard.NOTHING])
+        _later("opened_at")
+        out = breakers.admit("stub", "service:s", 3)
+        assert out.allowed == 3
+        breakers.force("stub", state, until_s=600)
+        breakers.record(out, [Heard.GOOD, Heard.GOOD, Heard.NOTHING])
+        assert reading.get("stub").breaker.forced == state
+        assert breakers.admit("stub", "service:none", 1).allowed == (state == "CLOSED")
+        _later("forced_until")
+        breakers.record(out, [Heard.GOOD, Heard.GOOD])
+        assert reading.get("stub").breaker.state == ("HALF_OPEN" if state == "OPEN" else "CLOSED")
+        postgres.query("DELETE FROM breaker RETURNING 1")
+
+
+@pytest.mark.req("E-05", "T-06")
+def test_of_two_operators_who_force_at_once_one_wins_whole(stub: Stubbed) -> None:
+    start = threading.Barrier(2)
+
+    def force(by: str, state: str) -> None:
+        start.wait(10)
+        for _ in range(20):
+            breakers.force("stub", state, until_s=600, by=by, reason=by)
+        connection.close()
+
+    pair = [
+        threading.Thread(target=force, args=given) for given in (("ann", "OPEN"), ("bob", "CLOSED"))
+    ]
+    for one in pair:
+        one.start()
+    for one in pair:
+        one.join(30)
+    shown = reading.get("stub").breaker
+    assert (shown.forced_by, shown.forced_reason, shown.forced) in (
+        ("ann", "ann", "OPEN"),
+        ("bob", "bob", "CLOSED"),
+    )
 
 
 @pytest.mark.req("R-07")

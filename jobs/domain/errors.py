@@ -6,7 +6,7 @@ One table in the API maps classes to HTTP statuses.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 _PLACE = re.compile(r"%\((\w+)\)s")
@@ -60,6 +60,23 @@ class TooLarge(TaskCenterError):
     """The payload is larger or deeper than allowed."""
 
     code = "too_large"
+
+
+class Several(Invalid):
+    """Several things are wrong."""
+
+    code = "invalid"  # as each of them alone
+
+    def __init__(self, faults: Sequence[TaskCenterError]) -> None:
+        self.faults = tuple(faults)
+        said = [{**fault.details, "message": fault.message} for fault in faults]
+        super().__init__(None, faults=said)
+
+
+def refuse(faults: Sequence[TaskCenterError]) -> None:
+    """Raises the one fault there is, or Several; nothing when there is none."""
+    if faults:
+        raise faults[0] if len(faults) == 1 else Several(faults)
 
 
 class UnknownType(Invalid):

@@ -1,20 +1,28 @@
 """Platforms: registering and changing them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from django.db import transaction
 
 from jobs.contract.reader import contract
-from jobs.domain.errors import Conflict, Forbidden, Invalid, UnknownPlatform
+from jobs.domain.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    TaskCenterError,
+    UnknownPlatform,
+    refuse,
+)
 from jobs.lifecycle.breaker import name_of, service_name
 from jobs.models import Platform
+from jobs.operations import platform_checks as checks
 from jobs.platforms.base import PlatformConfig
-from jobs.platforms.registry import PROTOCOLS
 from jobs.store import postgres, secrets
 
 LIMITS = ("max_concurrency", "rate_per_s", "price")
+_PLAIN = (*LIMITS, "protocol", "base_url", "profile", "allow_private", "options", "enabled")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,40 +165,24 @@ def _settings(p: Platform) -> PlatformSettings:
     )
 
 
+def faults(spec: PlatformSpec) -> list[TaskCenterError]:
+    """All that `create` or `change` would refuse in what is said, for a form to show at once."""
+    known = Platform.objects.filter(name=spec.name).first()
+    return list(checks.faults(known or Platform(name=spec.name), _said(spec)))
+
+
+def _said(spec: PlatformSpec) -> dict[str, Any]:
+    said = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    return {name: value for name, value in said.items() if value is not None}
+
+
 def _apply(platform: Platform, spec: PlatformSpec) -> None:
-    if spec.protocol is not None and spec.protocol not in PROTOCOLS:
-        raise Invalid(
-            "Unknown protocol '%(protocol)s'",
-            protocol=spec.protocol,
-            field="protocol",
-            known=sorted(PROTOCOLS),
-        )
-    if spec.base_url is not None and not spec.base_url.startswith(("http://", "https://")):
-        raise Invalid("`base_url` must begin with http:// or https://", field="base_url")
-    if spec.profile is not None and spec.profile not in contract().profiles:
-        raise Invalid(
-            "Unknown profile '%(profile)s'",
-            profile=spec.profile,
-            field="profile",
-            known=sorted(contract().profiles),
-        )
-    for name in (
-        "protocol",
-        "base_url",
-        "profile",
-        "allow_private",
-        "max_concurrency",
-        "rate_per_s",
-        "price",
-        "options",
-        "enabled",
-    ):
-        value = getattr(spec, name)
-        if value is not None or (name in spec.lifted and name in LIMITS):
-            setattr(platform, name, value)
+    said = _said(spec)
+    refuse(checks.faults(platform, said))
+    for name in _PLAIN:
+        if name in said or (name in spec.lifted and name in LIMITS):
+            setattr(platform, name, said.get(name))
     if spec.time_limit is not None:
-        if not 1 <= spec.time_limit <= 30 * 86_400:
-            raise Invalid("`time_limit` is between 1 second and 30 days", field="time_limit")
         platform.time_limit_s = spec.time_limit
     if spec.credential is not None:
         platform.credential_sealed = secrets.seal(spec.credential)

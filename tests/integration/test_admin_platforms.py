@@ -95,11 +95,11 @@ def test_only_admins_allow_private_addresses(operator: Client) -> None:
 
 @pytest.mark.req("V-08", "T-04")
 def test_a_masked_option_is_not_stored_as_stars(operator: Client) -> None:
-    spec = PlatformSpec(name="p1", protocol="generic", base_url="https://x.example")
+    spec = PlatformSpec(name="p1", protocol="fal", base_url="https://x.example")
     platforms.create(spec)
     Platform.objects.update(options={"api_key": "k3y", "n": 1})
     url, same = "/admin/jobs/platform/p1/settings/", {**NEW, "base_url": "https://x.example"}
-    same |= {"protocol": "generic", "credential": ""}
+    same |= {"protocol": "fal", "credential": ""}
     shown = '{"api_key": "********", "n": 1}'
     assert confirm_post(operator, url, **{**same, "options": shown}).status_code == 302
     assert Platform.objects.get().options == {"api_key": "k3y", "n": 1}
@@ -227,3 +227,29 @@ def test_a_waiting_tasks_page_names_both_breakers_who_holds_them_until_when_and_
     over = text(operator.get(url))
     assert "their outage" not in over
     assert "key:night" not in over
+
+
+@pytest.mark.req("V-08", "E-02")
+def test_all_that_is_wrong_with_a_platform_is_said_in_one_pass_at_its_fields(
+    operator: Client,
+) -> None:
+    wrong = {
+        **NEW,
+        "protocol": "kling",
+        "base_url": "https://x.example/?a=1",
+        "credential": "only-an-access-key",
+        "time_limit": 0,
+        "options": '{"pool_first_s": 1, "partial_refund": "no"}',
+    }
+    answer = operator.post("/admin/jobs/platform/+new/", wrong)
+    assert answer.status_code == 422
+    errors = answer.context["form"].errors
+    assert set(errors) == {"base_url", "credential", "time_limit", "options"}
+    assert len(errors["options"]) == 2
+    assert "only-an-access-key" not in text(answer)
+    fewer = operator.post("/admin/jobs/platform/+new/", {**wrong, "time_limit": 9})
+    assert set(fewer.context["form"].errors) == {"base_url", "credential", "options"}
+    assert not Platform.objects.exists()
+    platforms.create(PlatformSpec(name="p1", protocol="fal", base_url="https://x.example"))
+    edit = operator.post("/admin/jobs/platform/p1/settings/", wrong)
+    assert set(edit.context["form"].errors) == {"base_url", "credential", "time_limit", "options"}

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from jobs.models import Platform
 from jobs.operations import breakers, keys, tenants, workers
 from jobs.store import postgres
 from tests.support import api
@@ -136,6 +137,47 @@ def test_private_addresses_for_a_platform_need_scope_admin(caller: ApiClient) ->
         error(api.client("operate", "read").post("/platforms", asked), 403)["code"] == "forbidden"
     )
     assert data(caller.post("/platforms", asked), 201)["allow_private"] is True
+
+
+@pytest.mark.req("E-02", "A-03")
+def test_all_that_is_wrong_with_a_platform_is_said_in_one_answer_without_its_secrets(
+    caller: ApiClient,
+) -> None:
+    wrong = {
+        **NEW,
+        "credential": "r8_s3cret\n",
+        "webhook_secret": "whsec_n0t base64",
+        "base_url": "https://user:pw@example.org",
+        "profile": "hasty",
+        "options": {"pool_first_s": 1},
+    }
+    answer = caller.post("/platforms", wrong)
+    faults = error(answer, 422)["details"]["faults"]
+    assert sorted(fault["field"] for fault in faults) == sorted(
+        ["base_url", "credential", "options", "profile", "webhook_secret"]
+    )
+    assert all(fault["message"] for fault in faults)
+    for secret in (b"s3cret", b"n0t", b":pw"):
+        assert secret not in answer.content
+    one = error(caller.post("/platforms", {**NEW, "options": {"pool_first_s": 1}}), 422)
+    assert one["details"]["field"] == "options"
+    error(caller.get("/platforms/my-replicate"), 404)
+    error(caller.post("/platforms", {**NEW, "name": "p\n"}), 422)
+
+
+@pytest.mark.req("E-02")
+def test_what_was_stored_before_is_judged_where_a_change_touches_it(caller: ApiClient) -> None:
+    off = {"name": "g", "protocol": "generic", "base_url": "https://example.org", "enabled": False}
+    data(caller.post("/platforms", off), 201)
+    Platform.objects.filter(name="g").update(options={"colour": "red"})
+    data(caller.patch("/platforms/g", {"time_limit": 60}))
+    refused = error(caller.patch("/platforms/g", {"enabled": True}), 422)["details"]["faults"]
+    assert len(refused) == 3
+    good = {"submit": {"url": "/jobs"}, "poll": {"url": "/jobs/{id}"}}
+    data(caller.patch("/platforms/g", {"enabled": True, "options": good}))
+    data(caller.patch("/platforms/g", {"credential": "one-part"}))
+    error(caller.patch("/platforms/g", {"protocol": "kling", "options": {}}), 422)
+    data(caller.patch("/platforms/g", {"protocol": "kling", "options": {}, "credential": "a:b"}))
 
 
 @pytest.mark.req("E-05")

@@ -166,9 +166,16 @@ def test_the_page_shows_the_platforms_words_beside_ours_and_what_may_be_done(
         ' answer = \'{"state": "limbo", "token": "hush"}\' WHERE task_id = %s RETURNING 1',
         [quiet.id],
     )
-    page = "/admin/jobs/platform/+unknown/"
+    page, alarm = (
+        "/admin/jobs/platform/+unknown/",
+        "UNKNOWN on their platform for more than 15 minutes",
+    )
     assert operator.get(page).context["lines"] == []
-    _age(quiet, 16)
+    postgres.query("UPDATE task SET status = 6 WHERE id = %s RETURNING 1", [quiet.id])
+    _age(quiet, 14)
+    assert alarm not in text(operator.get("/admin/"))
+    _age(quiet, 2)
+    assert alarm in text(operator.get("/admin/"))
     shown = operator.get(page)
     [line] = shown.context["lines"]
     assert line["view"].task.task_id == quiet.task_id

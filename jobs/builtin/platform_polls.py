@@ -1,11 +1,13 @@
 """Polling tasks on their platform, and what goes with it: an operator's two-phase cancel, the time limit's cancel."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
 
 from jobs.builtin import platform_steps as steps
+from jobs.builtin.platform_pace import pace
 from jobs.builtin.platform_walk import Pair, Walk
 from jobs.domain import ids
 from jobs.operations.breakers import Heard
@@ -19,7 +21,9 @@ _STOPPED = (base.CancelDone, base.CancelNotFound, base.CancelUnsupported, base.T
 async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
     """Ask about all of them in one request and report."""
     cancels = await _ask_to_cancel(walk, pairs)
+    began_s = time.monotonic()
     answers = await walk.adapter.poll([steps.poll_request(facts) for _, facts in pairs])
+    took_s = time.monotonic() - began_s
     answered = [
         (run, facts, answers.get(run.id) or base.TransientPoll(reason="the adapter left it out"))
         for run, facts in pairs
@@ -32,7 +36,9 @@ async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
             given = cancels.get(run.id)
             walk.report(steps.polled(run, facts, walk.settings, answer, cancel_answer=given))
     await asyncio.gather(*late)
-    return _heard([answer for _, _, answer in answered])
+    heard = _heard([answer for _, _, answer in answered])
+    pace.note(walk.settings.id, heard, poll_s=took_s)
+    return heard
 
 
 async def _expire(

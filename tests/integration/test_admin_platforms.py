@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from jobs.builtin.platform_pace import BOUNDS_S, WINDOW_S, pace
 from jobs.domain import ids
 from jobs.lifecycle.breaker import service_name
 from jobs.models import AuditEntry, Breaker, Platform
-from jobs.operations import breakers, platforms
+from jobs.operations import breakers, platforms, workers
 from jobs.operations.platforms import PlatformSpec
 from jobs.selectors import platform_silence
 from jobs.store import postgres
@@ -260,3 +261,32 @@ def test_all_that_is_wrong_with_a_platform_is_said_in_one_pass_at_its_fields(
     platforms.create(PlatformSpec(name="p1", protocol="fal", base_url="https://x.example"))
     edit = operator.post("/admin/jobs/platform/p1/settings/", wrong)
     assert set(edit.context["form"].errors) == {"base_url", "credential", "time_limit", "options"}
+
+
+@pytest.mark.req("V-08")
+def test_a_platforms_page_tells_poll_latency_error_rate_and_tasks_by_status(
+    operator: Client, stub: Stubbed, pump: Pump, fast: None
+) -> None:
+    assert "Nobody has asked it" in text(operator.get("/admin/jobs/platform/stub/"))
+    pace.forget()
+    over_there = [ask(seconds=60) for _ in range(2)]
+    pump.until(lambda: all((fact(task, "polls") or 0) > 1 for task in over_there))
+    stub.app.down = True
+    failed = ask(seconds=60)
+    pump.until(lambda: (fact(failed, "contact_errors") or 0) > 0)
+    stub.app.down = False
+    number = Platform.objects.get(name="stub").pk
+    told = pace.told()[str(number)]
+    assert told["nothing"] >= 1
+    assert sum(told["polls_s"]) >= 2
+    says = {"platforms": pace.told(), "pace": {"window_s": WINDOW_S, "bounds_s": BOUNDS_S}}
+    for name in ("w1", "w2"):
+        workers.register(name, says)
+    shown = operator.get("/admin/jobs/platform/stub/").context
+    both = sum(told[heard] for heard in ("good", "refused", "nothing")) * 2
+    assert (shown["pace"].requests, shown["pace"].workers) == (both, 2)
+    assert shown["pace"].failed == told["nothing"] * 2
+    assert 0 < shown["pace"].errors_percent < 100
+    assert 0 < shown["pace"].mean_s < 5
+    assert [part.percent for part in shown["pace"].slow] == [50, 95, 99]
+    assert sum(part.count for part in shown["statuses"]) >= 2

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from django.db import connection
@@ -14,11 +15,15 @@ from jobs.operations.platforms import PlatformSpec
 from jobs.operations.tasks import Submitted, submit
 from jobs.selectors import alerts
 from jobs.selectors import platforms as reading
+from jobs.selectors.figures import figures
 from jobs.store import postgres
 from tests.stubs import openai_stub
 from tests.stubs.openai_stub import OpenAIStub
+from tests.support import api
+from tests.support.api import data
 from tests.support.engine import balance, entries, row
 from tests.support.platforms import (
+    TOKEN,
     USER,
     Pump,
     Stubbed,
@@ -280,6 +285,41 @@ def test_of_two_operators_who_force_at_once_one_wins_whole(stub: Stubbed) -> Non
         ("ann", "ann", "OPEN"),
         ("bob", "bob", "CLOSED"),
     )
+
+
+@pytest.mark.req("E-03", "E-05")
+def test_a_wrong_credential_ends_nothing_and_the_right_one_takes_its_tasks_up_again(
+    stub: Stubbed, pump: Pump
+) -> None:
+    over_there = ask(seconds=0.2)
+    pump.until(lambda: fact(over_there, "external_id") is not None)
+    platforms.change(PlatformSpec(name="stub", credential="r8_of_somebody_else"))
+    here = ask(seconds=0.2)
+    pump.until(lambda: (fact(over_there, "contact_errors") or 0) > 0)
+    pump.until(lambda: (fact(here, "contact_errors") or 0) > 0)
+    assert not {row(task.id, "status") for task in (over_there, here)} & {SUCCESS, FAILURE}
+    platforms.change(PlatformSpec(name="stub", credential=TOKEN))
+    breakers.force("stub", "CLOSED", until_s=60)
+    _soon(over_there, here)
+    pump.ends(over_there, here)
+    assert [row(task.id, "status") for task in (over_there, here)] == [SUCCESS, SUCCESS]
+    assert stub.created == 2
+
+
+@pytest.mark.req("E-05", "M-01")
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:8000", "https://bücher.example", "https://a_b.example:1"]
+)
+def test_a_service_of_any_spelling_is_named_forced_and_measured(url: str) -> None:
+    register("odd", url)
+    name = service_name(url)
+    breakers.force(name, "OPEN")
+    assert reading.get("odd").service_breaker.forced == "OPEN"
+    assert api.client("admin").get("/breakers").content.decode().count("OPEN") >= 1
+    released = api.client("admin").post(f"/breakers/{quote(name)}", {"state": None})
+    assert data(released)["forced"] is None
+    measured = next(f for f in figures() if f.name == "taskcenter_breaker_state")
+    assert ((("breaker", name),), 1.0) in measured.samples
 
 
 @pytest.mark.req("R-07")

@@ -25,6 +25,7 @@ class TaskCenterError(Exception):
     """Something went wrong."""
 
     code: ClassVar[str] = "error"
+    faults: "tuple[TaskCenterError, ...]" = ()  # when several things are wrong: each of them
 
     def __init__(self, message: str | None = None, **details: object) -> None:
         self.template = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -62,21 +63,16 @@ class TooLarge(TaskCenterError):
     code = "too_large"
 
 
-class Several(Invalid):
-    """Several things are wrong."""
-
-    code = "invalid"  # as each of them alone
-
-    def __init__(self, faults: Sequence[TaskCenterError]) -> None:
-        self.faults = tuple(faults)
-        said = [{**fault.details, "message": fault.message} for fault in faults]
-        super().__init__(None, faults=said)
-
-
 def refuse(faults: Sequence[TaskCenterError]) -> None:
-    """Raises the one fault there is, or Several; nothing when there is none."""
-    if faults:
-        raise faults[0] if len(faults) == 1 else Several(faults)
+    """Raises the one fault there is, or one Invalid with all of them; nothing when there is none."""
+    if not faults:
+        return
+    if len(faults) == 1:
+        raise faults[0]
+    said = [{**fault.details, "message": fault.message} for fault in faults]
+    error = Invalid("Several things are wrong", faults=said)
+    error.faults = tuple(faults)
+    raise error
 
 
 class UnknownType(Invalid):

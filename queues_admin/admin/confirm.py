@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from jobs.domain.errors import Conflict, Invalid, Several, TaskCenterError
+from jobs.domain.errors import Conflict, Invalid, TaskCenterError
 from jobs.operations import audits
 from queues_admin.admin.base import actor, address, may, page, read_only, refuse
 from queues_admin.api.errors import text
@@ -131,7 +131,7 @@ def _carry_out(request: HttpRequest, change: Change, form: ReasonForm) -> HttpRe
 
 def _say(form: ReasonForm, error: TaskCenterError) -> None:
     """Each fault at its field."""
-    for fault in error.faults if isinstance(error, Several) else (error,):
+    for fault in error.faults or (error,):
         form.add_error(_field(fault, form), text(fault))
 
 

@@ -36,7 +36,8 @@ class Asker:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._heard: deque[Heard] = deque()
-        self._out = 0
+        self._begun = 0  # counted on this thread
+        self._ended = 0  # counted on the loop's
         self._moved = threading.Event()
         self._floor = duties.EPOCH_ZERO
         self._whole_at_s = 0.0
@@ -58,7 +59,7 @@ class Asker:
         engine = self._engine
         self._moved.clear()
         self._bring()
-        room = _MOST - self._out
+        room = _MOST - (self._begun - self._ended)
         if engine.held_back() or room <= 0 or engine.settler.waiting() > _BACKLOG:
             self._wait(_FULL_S)
             return
@@ -78,7 +79,7 @@ class Asker:
         if asking.oldest is not None:
             self._floor = asking.oldest - _FLOOR
         if asking.pairs:
-            self._out += len(asking.pairs)
+            self._begun += len(asking.pairs)
             loop = self._engine.lanes.loop.loop
             loop.call_soon_threadsafe(lambda: loop.create_task(self._ask(asking)))
         elif (
@@ -94,7 +95,7 @@ class Asker:
         except Exception:
             log.exception("polls failed", count=len(asking.pairs))
         finally:
-            self._out -= len(asking.pairs)
+            self._ended += len(asking.pairs)
             self._moved.set()
 
     def _hear(self, heard: "Heard") -> None:

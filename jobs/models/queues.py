@@ -8,6 +8,7 @@ class Queue(models.Model):
     """`base_id` is null for the contract's queues; a tenant's queue points at the one it shares weight with.
 
     `removed`: deleted by an operator; the row stays for the tasks that name it, and comes back with the next submit.
+    `tenant_paused`: held with all queues of its tenant, beside its own pause.
     """
 
     id = models.AutoField(primary_key=True)
@@ -20,6 +21,7 @@ class Queue(models.Model):
     level = models.SmallIntegerField(default=0)
     paused = models.BooleanField(default=False)
     paused_reason = models.TextField(default="")
+    tenant_paused = models.BooleanField(default=False, db_default=False)
     paused_until = models.DateTimeField(null=True)
     removed = models.BooleanField(default=False, db_default=False)
 

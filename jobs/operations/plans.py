@@ -131,7 +131,7 @@ def tend() -> None:
     rows = postgres.query(
         "SELECT p.id, t.queue_id, t.state FROM plan p LEFT JOIN task t ON t.id = p.task_id"
         " LEFT JOIN queue q ON q.id = t.queue_id WHERE p.state IN ('running', 'freezing')"
-        " AND (t.id IS NULL OR t.state IN (5, 6) OR (t.state = 1 AND q.paused))"
+        " AND (t.id IS NULL OR t.state IN (5, 6) OR (t.state = 1 AND (q.paused OR q.tenant_paused)))"
     )
     for plan_id, queue_id, state in rows:
         if state == 1 and catalog.queues().name(queue_id) == _queue():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import structlog
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import Conflict, Invalid
@@ -13,6 +14,7 @@ from jobs.store import catalog, postgres, redis
 log = structlog.get_logger("queues")
 
 _MOST = 10_000
+_HELD = gettext_noop("Queue %(queue)s is paused with its tenant, which only the operator resumes")
 
 
 def sync_contract() -> None:
@@ -30,7 +32,7 @@ def pause(name: str, *, reason: str = "") -> None:
 
 
 def resume(name: str) -> None:
-    """Raises UnknownQueue, Conflict when it is not paused."""
+    """Raises UnknownQueue, Conflict when it is not paused itself; a pause of its tenant stays."""
     _set_paused(name, False, "")
 
 
@@ -104,6 +106,6 @@ def _set_paused(name: str, paused: bool, reason: str) -> None:
         if not changed:
             if paused:
                 raise Conflict("Queue %(queue)s is already paused", queue=name)
-            raise Conflict("Queue %(queue)s is not paused", queue=name)
+            raise Conflict(_HELD if row.paused else "Queue %(queue)s is not paused", queue=name)
         announce()
     log.warning("queue paused" if paused else "queue resumed", queue=name, reason=reason)

@@ -70,7 +70,7 @@ def test_pausing_a_tenant_pauses_all_its_queues_and_nobody_elses(admin: Client) 
     acme = tenants.create("acme")
     tenants.create("other")
     confirm_post(admin, "/admin/jobs/tenant/acme/pause/", reason="abuse")
-    paused = Queue.objects.filter(paused=True)
+    paused = Queue.objects.filter(tenant_paused=True)
     assert {q.tenant_id for q in paused} == {acme.pk}
     assert paused.count() == Queue.objects.filter(tenant_id=acme.pk).count()
     assert "abuse" in text(admin.get("/admin/jobs/tenant/acme/"))
@@ -78,7 +78,7 @@ def test_pausing_a_tenant_pauses_all_its_queues_and_nobody_elses(admin: Client) 
     assert again.status_code == 302
     assert audits("tenant.pause", refused=True)
     confirm_post(admin, "/admin/jobs/tenant/acme/resume/")
-    assert not Queue.objects.filter(paused=True).exists()
+    assert not Queue.objects.filter(tenant_paused=True).exists()
 
 
 @pytest.mark.req("T-01")

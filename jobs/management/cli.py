@@ -17,7 +17,8 @@ from django.db import DatabaseError, transaction
 
 from jobs.domain.errors import Forbidden, TaskCenterError
 from jobs.management import tables
-from jobs.operations import audits
+from jobs.operations import audits, tenants
+from jobs.store import catalog
 
 Options = dict[str, Any]
 Verb = Callable[["Cli", Options], None]
@@ -132,6 +133,18 @@ def consent(verb: ArgumentParser, *, reason: str = "") -> None:
 
 def why(verb: ArgumentParser, default: str = "") -> None:
     verb.add_argument("--reason", default=default, help="for the audit log")
+
+
+def of_tenant(verb: ArgumentParser) -> ArgumentParser:
+    """The argument of a verb that is about one tenant's things."""
+    verb.add_argument("--tenant", metavar="SLUG", help="of this tenant (default)")
+    return verb
+
+
+def tenant_id(options: Options) -> int:
+    """Raises NotFound."""
+    slug = options["tenant"]
+    return catalog.DEFAULT_TENANT if slug is None else tenants.id_of(slug)
 
 
 def each(

@@ -48,6 +48,7 @@ def declare(verb: ArgumentParser) -> None:
         short = [f"--{name.removesuffix('_id')}"] if name in ("user_id", "business_id") else []
         verb.add_argument(f"--{name.replace('_', '-')}", *short, dest=name, help=text)
     verb.add_argument("--limit", help="at most so many of the key at once (3), or starts (100/m)")
+    cli.of_tenant(verb)
     verb.add_argument("--front", action="store_true", help="to the head of its queue")
     verb.add_argument("--tag", dest="tags", action="append", default=[])
     verb.add_argument("--header", dest="headers", action="append", default=[], metavar="K=V")
@@ -68,8 +69,9 @@ def submit(command: Cli, options: Options) -> None:
     payload = _payload(options["payload"])
     request = unfolded(msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload))
     public_handler(request.type)
-    done = operations.submit_request(request, actor=cli.actor())
-    view = reading.get(done.id)
+    tenant_id = cli.tenant_id(options)
+    done = operations.submit_request(request, tenant_id=tenant_id, actor=cli.actor())
+    view = reading.get(done.id, tenant_id)
     line = f"{view.task_id} {view.state} in {view.queue}"
     command.show(options, view, line + (" (submitted before)" if done.existing else ""))
 

@@ -24,16 +24,10 @@ class Command(Cli):
         create = _slug(add("create", _create, "a tenant with queues of its own", changes=True))
         _settings(create)
         _settings(_slug(add("set", _set, "change its name or quotas", changes=True)))
-        cli.why(
-            _slug(
-                add(
-                    "pause",
-                    _pause,
-                    "hold all its queues; its own keys cannot lift that",
-                    changes=True,
-                )
-            )
+        pause = _slug(
+            add("pause", _pause, "hold all its queues, also against its own keys", changes=True)
         )
+        cli.why(pause)
         cli.why(_slug(add("resume", _resume, "end a pause", changes=True)))
 
 

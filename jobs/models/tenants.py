@@ -36,12 +36,16 @@ class Tenant(models.Model):
 
 
 class ApiKey(models.Model):
-    """`tc_<env>_<id>_<secret>`: shown once, stored as SHA-256 of the whole (the secret has 256 random bits)."""
+    """`tc_<env>_<id>_<secret>`: shown once, stored as SHA-256 of the whole (the secret has 256 random bits).
+
+    `created_by`: the person, key or command that made it; empty: not known.
+    """
 
     tenant_id = models.IntegerField(default=1)
     name = models.TextField()
     key_id = models.TextField(unique=True)
     hash = models.BinaryField()
+    created_by = models.TextField(default="", db_default="")
     scopes = ArrayField(models.TextField(), default=list)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True)

@@ -36,9 +36,14 @@ class Caller:
 
 
 def create(
-    *, name: str, scopes: list[str], tenant_id: int = 1, expires_at: datetime | None = None
+    *,
+    name: str,
+    scopes: list[str],
+    tenant_id: int = 1,
+    expires_at: datetime | None = None,
+    created_by: str = "",
 ) -> NewKey:
-    """A new key. Raises Invalid for unknown or missing scopes, and for a key that has expired already."""
+    """A new key, made by this actor. Raises Invalid for unknown or missing scopes, and for one that has expired."""
     if not name or not scopes or not set(scopes) <= set(SCOPES):
         raise Invalid("A key needs a name and scopes", known=SCOPES, given=scopes)
     if expires_at is not None and expires_at <= datetime.now(UTC):
@@ -51,10 +56,16 @@ def create(
         name=name,
         key_id=key_id,
         hash=_digest(key),
+        created_by=created_by,
         scopes=sorted(set(scopes)),
         expires_at=expires_at,
     )
     return NewKey(id=row.pk, key_id=key_id, key=key)
+
+
+def hand(actor: str) -> str:
+    """Who acts in truth: for a key whoever made it, and so on; a key of the command line, or of old, for itself."""
+    return str(postgres.fetch("key_maker", {"actor": actor})[0][0])
 
 
 def authenticate(key: str) -> Caller | None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from jobs.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from jobs.domain.plans import WATCHED, PlanAction, PlanState, must_type
 from jobs.models import Plan
-from jobs.operations import plan_freezing
+from jobs.operations import keys, plan_freezing
 from jobs.operations.plan_freezing import Matching
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import submit_request
@@ -160,9 +160,11 @@ def _check(action: PlanAction, rate: int | None, canary: int | None, stop_percen
 
 def _expect_second_person(plan: Plan, actor: str) -> None:
     limit = int(settings.TASKCENTER["FOUR_EYES_CREDITS"])
-    if limit and max(plan.refund, plan.charge) > limit and actor == plan.created_by:
+    if not limit or max(plan.refund, plan.charge) <= limit:
+        return
+    if keys.hand(actor) == keys.hand(plan.created_by):
         raise Forbidden(
-            "A plan that moves so many credits is executed by somebody else than who made it",
+            "A plan that moves so many credits is executed by somebody else than who made it, nor by a key of theirs",
             limit=limit,
         )
 

@@ -33,9 +33,19 @@ class Command(Cli):
 def _list(command: Cli, options: Options) -> None:
     slug = options["tenant"]
     page = reading.listing(None if slug is None else tenants.id_of(slug))
-    columns = ("key", "name", "tenant", "scopes", "created", "last used", "expires", "revoked")
+    columns = (
+        "key",
+        "name",
+        "tenant",
+        "scopes",
+        "made by",
+        "created",
+        "last used",
+        "expires",
+        "revoked",
+    )
     rows = (
-        (k.key_id, k.name, k.tenant, k.scopes, k.created_at)
+        (k.key_id, k.name, k.tenant, k.scopes, k.created_by or None, k.created_at)
         + (k.last_used_at, k.expires_at, k.revoked_at)
         for k in page.items
     )
@@ -49,7 +59,11 @@ def _create(command: Cli, options: Options) -> None:
     target, reason = f"key:{options['name']}", options["reason"]
     with command.audited("key.create", target, reason=reason) as after:
         made = operations.create(
-            name=options["name"], scopes=scopes, tenant_id=tenant_id, expires_at=expires_at
+            name=options["name"],
+            scopes=scopes,
+            tenant_id=tenant_id,
+            expires_at=expires_at,
+            created_by=cli.actor(),
         )
         after.update(key_id=made.key_id, scopes=scopes, tenant=slug)
     told = {"key": made.key, "key_id": made.key_id, "name": options["name"], "scopes": scopes}

@@ -16,6 +16,7 @@ from jobs.operations.planned_types import unfolded
 from jobs.operations.requests import TaskRequest
 from jobs.selectors import tasks as reading
 
+_MOST_DIGITS = 18
 _SUBMIT = {
     "queue": "queue",
     "priority": "0 to 3, or low, normal, high, critical, instead of a queue",
@@ -62,10 +63,10 @@ def submit(command: Cli, options: Options) -> None:
     given |= {"type": options["type"], "headers": cli.pairs(options["headers"])}
     priority = options["priority"]
     if priority is not None and priority.isdecimal():
-        given["priority"] = int(priority)
+        given["priority"] = _number("priority", priority)
     limit = options["limit"]
     if limit is not None:
-        given["limit"] = int(limit) if limit.isdecimal() else {"rate": limit}
+        given["limit"] = _number("limit", limit) if limit.isdecimal() else {"rate": limit}
     payload = _payload(options["payload"])
     request = unfolded(msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload))
     public_handler(request.type)
@@ -76,10 +77,16 @@ def submit(command: Cli, options: Options) -> None:
     command.show(options, view, line + (" (submitted before)" if done.existing else ""))
 
 
+def _number(name: str, text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise CommandError(f"{name}: a number of at most {_MOST_DIGITS} digits")
+    return int(text)
+
+
 def _payload(given: str) -> Any:
     try:
         text = sys.stdin.read() if given == "-" else given
         text = Path(given[1:]).read_text() if given.startswith("@") else text
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, OSError, UnicodeError) as error:
+    except (msgspec.DecodeError, OSError, UnicodeError, RecursionError) as error:
         raise CommandError(f"The payload cannot be read: {cli.one_line(error)}") from error

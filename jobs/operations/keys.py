@@ -14,6 +14,7 @@ from jobs.store import postgres
 SCOPES = ("submit", "read", "operate", "admin")
 _ENV = "live"
 _SECRET_CHARS = 43
+_MOST_CHARS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +45,10 @@ def create(
     created_by: str = "",
 ) -> NewKey:
     """A new key, made by this actor. Raises Invalid for unknown or missing scopes, and for one that has expired."""
-    if not name or not scopes or not set(scopes) <= set(SCOPES):
-        raise Invalid("A key needs a name and scopes", known=SCOPES, given=scopes)
+    if not name.strip() or len(name) > _MOST_CHARS:
+        raise Invalid("A key's name has 1 to %(most)s characters", most=_MOST_CHARS, field="name")
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise Invalid("A key needs scopes", known=SCOPES, given=scopes)
     if expires_at is not None and expires_at <= datetime.now(UTC):
         raise Invalid("`expires_at` has passed already", field="expires_at")
     key_id = secrets.token_hex(6)

@@ -14,6 +14,7 @@ from jobs.store import catalog, postgres, redis
 log = structlog.get_logger("queues")
 
 _MOST = 10_000
+_MOST_CAPACITY = 2**31 - 1
 _HELD = gettext_noop("Queue %(queue)s is paused with its tenant, which only the operator resumes")
 
 
@@ -50,8 +51,8 @@ def configure(
     row = catalog.queues(fresh=True).get(name)
     if weight is not None and not 1 <= weight <= 1000:
         raise Invalid("A weight is between 1 and 1000", given=weight)
-    if capacity is not None and capacity < 1:
-        raise Invalid("A capacity is at least 1", given=capacity)
+    if capacity is not None and not 1 <= capacity <= _MOST_CAPACITY:
+        raise Invalid("A capacity is between 1 and %(most)s", most=_MOST_CAPACITY, given=capacity)
     if concurrency is not None and not 0 <= concurrency <= _MOST:
         raise Invalid("A queue's concurrency is 0 (no limit) to 10000", given=concurrency)
     with transaction.atomic():

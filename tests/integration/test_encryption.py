@@ -215,6 +215,22 @@ def test_a_callers_document_that_looks_sealed_comes_back_as_it_was() -> None:
         assert seen["payload"] == payload
 
 
+@pytest.mark.req("T-04", "V-04", "D-05")
+def test_secrets_in_the_results_of_attempts_are_masked_wherever_attempts_are_listed() -> None:
+    made = submit("debug:noop", {})
+    hand = Hand()
+    hand.settle(
+        hand.claim(),
+        lambda run: dataclasses.replace(succeeded(run), result={"api_key": WORD, "n": 1}),
+    )
+    caller = api.client("read")
+    [attempt] = api.data(caller.get(f"/tasks/{made.task_id}/attempts"))["items"]
+    assert attempt["result"] == {"api_key": "********", "n": 1}
+    assert api.data(caller.get(f"/tasks/{made.task_id}"))["result"] == {"api_key": WORD, "n": 1}
+    for form in ([], ["--json"]):
+        assert WORD not in cli.run("tasks", "inspect", made.task_id, *form)
+
+
 @pytest.mark.req("T-04")
 def test_a_payload_that_no_key_opens_waits_for_a_worker_that_can_and_spoils_no_page(
     encrypted: Settings,

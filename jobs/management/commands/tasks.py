@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.core.management.base import CommandError
 
 from jobs.domain import ids
 from jobs.domain.errors import Invalid, TaskNotFound
@@ -22,6 +23,7 @@ from jobs.selectors.task_filters import TaskFilter
 from jobs.selectors.task_view import TaskView
 
 MOST_LISTED = 10_000
+_CANCELLED = "cancelled on the command line"
 
 
 class Command(Cli):
@@ -158,7 +160,7 @@ def _delete(command: Cli, options: Options) -> None:
 
 
 def _cancel(command: Cli, options: Options) -> None:
-    reason = options["reason"] or actions.DEFAULT_CANCEL_REASON
+    reason = options["reason"] or _CANCELLED
     tenant_id = cli.tenant_id(options)
 
     def act(task_id: UUID) -> Options:
@@ -214,4 +216,10 @@ def _compact(value: Any) -> str:
 
 
 def _stdin() -> list[str]:
-    return sys.stdin.read().split()
+    try:
+        names = sys.stdin.read().split()
+    except UnicodeDecodeError as error:
+        raise CommandError(f"standard input: {cli.one_line(error)}") from error
+    for name in names:
+        cli.check_text(name, "standard input")
+    return names

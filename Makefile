@@ -61,8 +61,8 @@ soak: venv-dev ## Six hours (SOAK_S=21600) at half load with kills: does anythin
 mutants: venv-dev ## Break one guard at a time and show that its fault test fails
 	@$(BIN)/python -m tests.faults.mutants
 
-audit: venv-dev ## Known vulnerabilities of the pinned packages; writes .data/sbom.json (CycloneDX)
-	@$(BIN)/python deploy/audit.py requirements.txt .data/sbom.json || \
+audit: venv-dev ## Known vulnerabilities of the pinned packages; writes sbom.json (CycloneDX) into the data folder
+	@$(BIN)/python deploy/audit.py requirements.txt "$${TASKCENTER_DATA_DIR:-.data}/sbom.json" || \
 		{ status=$$?; [ $$status = 75 ] && [ "$$CI" = true ] || exit $$status; }
 
 worker: venv ## One more worker beside `make run`

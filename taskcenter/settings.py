@@ -53,12 +53,12 @@ INSTALLED_APPS = [
     "django_prometheus",
     "rest_framework",
     "drf_spectacular",
-    "axes",
     "django_otp",
     "django_otp.plugins.otp_totp",
     "django_otp.plugins.otp_static",
-    "jobs",  # before django_rq, so that our rqworker and rqscheduler commands win
+    "jobs",  # before axes and django_rq, so that our commands of the same name win
     "queues_admin",
+    "axes",
     "django_rq",
 ]
 MIDDLEWARE = [

@@ -13,6 +13,7 @@ from django.conf import settings
 
 from jobs.builtin import signatures
 from jobs.builtin.platform_http import db
+from jobs.domain import headers
 from jobs.domain.errors import Invalid, TaskCenterError
 from jobs.domain.outcomes import Retry, SkipRetry
 from jobs.handlers import Context, task
@@ -24,8 +25,6 @@ MAX_ANSWER_BYTES = 4_096
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _STATUS_CLASS = re.compile(r"[1-5]xx")
 _TRACE_ID = re.compile(r"[0-9a-f]{32}")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_OURS = {"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"}
 
 
 class Callback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,9 +53,7 @@ def _check(payload: Callback, tenant_id: int) -> None:
     except guard.TargetRefused as error:
         raise Invalid(error.message, field="url") from error
     signatures.secret(payload.secret, tenant_id=tenant_id)
-    for name, value in payload.headers.items():
-        if not _can_be_sent(name, value):
-            raise Invalid(f"Header {name!r} cannot be sent", field="headers")
+    headers.check(payload.headers, sent=True)
     for entry in payload.retry_status:
         if not _is_status(str(entry).lower()):
             raise Invalid(
@@ -79,7 +76,7 @@ async def deliver_entry(payload: Callback, context: Context) -> dict[str, Any]:
 async def _exchange(payload: Callback, request: httpx.Request) -> dict[str, Any]:
     try:
         async with asyncio.timeout(payload.timeout):
-            status, headers, raw = await _send(request, _client())
+            status, answered, raw = await _send(request, _client())
     except guard.TargetRefused as error:
         raise SkipRetry(str(error)) from error
     except (TimeoutError, httpx.HTTPError) as error:
@@ -91,7 +88,7 @@ async def _exchange(payload: Callback, request: httpx.Request) -> dict[str, Any]
     reason = f"{request.url.host} answered {status}"
     if not _may_retry(status, payload.retry_status):
         raise SkipRetry(reason)
-    after_s = read_retry_after(headers)
+    after_s = read_retry_after(answered)
     if after_s is not None:
         raise Retry(after_s, reason=reason)
     raise CallbackFailed(reason, status=status)
@@ -103,12 +100,13 @@ async def _request(payload: Callback, context: Context, *, internal: bool = Fals
         method = _method(payload)
         guard.split(payload.url)
         secret = await _secret(payload.secret, context.tenant_id, internal)
+        given = _given(payload.headers)
     except Invalid as error:
         raise SkipRetry(str(error)) from error
     content = b"" if payload.body is None else msgspec.json.encode(payload.body)
-    headers = {
+    sent = {
         "content-type": "application/json",
-        **_given(payload.headers),
+        **given,
         **signatures.sign(secret, context.task_id, int(time.time()), content),
         "traceparent": _traceparent(context.trace_id),
         "accept-encoding": "identity",
@@ -120,7 +118,7 @@ async def _request(payload: Callback, context: Context, *, internal: bool = Fals
     }
     try:
         return httpx.Request(
-            method, payload.url, headers=headers, content=content, extensions=extensions
+            method, payload.url, headers=sent, content=content, extensions=extensions
         )
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
         raise SkipRetry(f"The request cannot be built: {error}") from error
@@ -142,19 +140,10 @@ def _method(payload: Callback) -> str:
     return method
 
 
-def _can_be_sent(name: str, value: str) -> bool:
-    is_text = not any(ord(c) < 32 or ord(c) == 127 for c in value)
-    return bool(_HEADER_NAME.fullmatch(name)) and is_text
-
-
-def _given(headers: dict[str, str]) -> dict[str, str]:
-    kept = {}
-    for name, value in headers.items():
-        if not _can_be_sent(name, value):
-            raise SkipRetry(f"Header {name!r} cannot be sent")
-        if name.lower() not in _OURS:
-            kept[name.lower()] = value
-    return kept
+def _given(given: dict[str, str]) -> dict[str, str]:
+    """Without ours, which tasks of before that rule may have. Raises Invalid."""
+    headers.check(given, sent=False)
+    return {name.lower(): value for name, value in given.items() if not headers.is_ours(name)}
 
 
 async def _send(

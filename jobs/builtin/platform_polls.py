@@ -1,6 +1,7 @@
 """Polling tasks on their platform, and what goes with it: an operator's two-phase cancel, the time limit's cancel."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -13,6 +14,8 @@ from jobs.platforms import base
 
 log = structlog.get_logger("platforms")
 
+_SLOW_S = 0.25
+"""After so long the delay to the next poll, which counts from the answer, is settled anew."""
 _STOPPED = (base.CancelDone, base.CancelNotFound, base.CancelUnsupported, base.TooLate)
 
 
@@ -28,9 +31,11 @@ async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
     for run, facts, answer in answered:
         if steps.expires(facts, answer):
             late.append(_expire(walk, (run, facts), answer, cancels.get(run.id)))
-        else:
+        elif walk.taken_s is None or steps.is_news(run, facts, answer):
             given = cancels.get(run.id)
             walk.report(steps.polled(run, facts, walk.settings, answer, cancel_answer=given))
+        elif time.monotonic() - walk.taken_s > _SLOW_S:
+            walk.report(steps.put_off(steps.polled(run, facts, walk.settings, answer)))
     await asyncio.gather(*late)
     return _heard([answer for _, _, answer in answered])
 

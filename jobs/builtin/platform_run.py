@@ -5,7 +5,8 @@ leaves. A run that finds it stored without an external id asks the platform, or 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -54,8 +55,27 @@ async def run_platform_batch(runs: Sequence[Run], report: Callable[[Outcome], ob
     await asyncio.gather(*(_guarded(settings[id_], group, report) for id_, group in groups.items()))
 
 
+async def ask_unclaimed(
+    pairs: Sequence[Pair],
+    settings: Mapping[int, PlatformSettings],
+    report: Callable[[Outcome], object],
+) -> None:
+    """Poll tasks that were taken without a claim; only news and what has to wait longer is reported."""
+    taken_s = time.monotonic()
+    groups: dict[int, list[Pair]] = {}
+    for run, facts in pairs:
+        groups.setdefault(facts.platform_id, []).append((run, facts))
+    await asyncio.gather(
+        *(_guarded(settings[id_], group, report, taken_s=taken_s) for id_, group in groups.items())
+    )
+
+
 async def _guarded(
-    settings: PlatformSettings, group: list[Pair], report: Callable[[Outcome], object]
+    settings: PlatformSettings,
+    group: list[Pair],
+    report: Callable[[Outcome], object],
+    *,
+    taken_s: float | None = None,
 ) -> None:
     """One platform's share. A defect in an adapter counts as a contact error of the tasks not yet reported."""
     cycles = {run.id: facts.cycle for run, facts in group}
@@ -68,7 +88,7 @@ async def _guarded(
             late.append((outcome, cycles[outcome.task_id]))
 
     try:
-        await _platform(settings, group, note)
+        await _platform(settings, group, note, taken_s)
     except Exception as error:
         log.exception("platform batch failed", platform=settings.config.name)
         for run, facts in group:
@@ -79,7 +99,9 @@ async def _guarded(
         await db(platform_facts.late, late)
 
 
-async def _platform(settings: PlatformSettings, group: list[Pair], report: Report) -> None:
+async def _platform(
+    settings: PlatformSettings, group: list[Pair], report: Report, taken_s: float | None
+) -> None:
     """Past its time limit a task has its last poll whatever the rate and the breakers say; all others ask them."""
     if not settings.enabled:
         for run, facts in group:
@@ -90,7 +112,13 @@ async def _platform(settings: PlatformSettings, group: list[Pair], report: Repor
     last = requests.cut([pair for pair in group if pair[1].left_s <= 0], size)
     asking = requests.cut([pair for pair in group if pair[1].left_s > 0], size)
     admitted, admission = await _admitted(settings, asking, report)
-    walk = Walk(settings=settings, adapter=adapter, report=report, closed=admission.closed)
+    walk = Walk(
+        settings=settings,
+        adapter=adapter,
+        report=report,
+        closed=admission.closed,
+        taken_s=taken_s,
+    )
     room, hearing = room_of(settings.id), Hearing(admission)
     ends_ = await asyncio.gather(
         *(requests.last(walk, room, pairs) for pairs in last),
@@ -118,4 +146,4 @@ async def _admitted(
     return asking[: admission.allowed], admission
 
 
-__all__ = ["platform_run", "run_platform_batch"]
+__all__ = ["ask_unclaimed", "platform_run", "run_platform_batch"]

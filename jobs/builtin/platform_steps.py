@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from jobs.contract.reader import contract
 from jobs.domain import ids
-from jobs.domain.outcomes import Outcome, PlatformFacts
+from jobs.domain.outcomes import Kind, Outcome, PlatformFacts
 from jobs.domain.states import State, Status
 from jobs.lifecycle import polling
 from jobs.lifecycle.polling import Decision, Step
@@ -18,6 +18,8 @@ from jobs.operations.runs import Run
 from jobs.platforms import base
 
 _DISABLED_S = 300.0
+_LEAVES_S = 0.02
+"""From the moment that a poll is taken to that at which its request leaves: delays are never shortened."""
 
 
 def reference(run: Run, facts: PlatformFactsRow) -> str:
@@ -53,7 +55,8 @@ def accepted(
         answer=answer.answer,
         cancel_upstream=decision.step is Step.EXPIRE,
     )
-    return polling.settle(run_facts(run), decision, platform=learnt)
+    made = polling.settle(run_facts(run), decision, platform=learnt)
+    return _unclaimed(made, decision, facts)
 
 
 def first_last_s(settings: PlatformSettings) -> tuple[float, float] | None:
@@ -95,7 +98,53 @@ def polled(
         reason=_reason(decision, answer, words),
         progress=getattr(answer, "progress", None),
     )
-    return replace(made, refund=refund(run.credits, getattr(answer, "billed", None), settings))
+    made = replace(made, refund=refund(run.credits, getattr(answer, "billed", None), settings))
+    return _unclaimed(made, decision, facts) if isinstance(answer, base.Running) else made
+
+
+def next_delay_s(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) -> float:
+    """When to ask again after an answer that says what the last one said."""
+    decision = polling.next_poll(
+        Status(run.status),
+        polls_in_status=facts.polls,
+        unknowns=facts.unknowns,
+        profile=contract().profile(settings.profile),
+        jitter=random.random(),
+        first_last_s=first_last_s(settings),
+    )
+    return _LEAVES_S + decision.delay_s
+
+
+def is_news(run: Run, facts: PlatformFactsRow, answer: base.PollResult) -> bool:
+    """Whether the answer says anything but what the last one said; more of its words than these are not compared."""
+    return not (
+        isinstance(answer, base.Running)
+        and answer.raw_status == facts.raw_status
+        and int(answer.status) == run.status
+        and answer.progress in (None, facts.progress)
+    )
+
+
+def put_off(made: Outcome) -> Outcome:
+    """The Outcome of a poll without news, as one that only puts off the next."""
+    return replace(made, kind=Kind.POSTPONED)
+
+
+def _unclaimed(made: Outcome, decision: Decision, facts: PlatformFactsRow) -> Outcome:
+    """A task that goes well is asked about without a claim; its row waits for the time limit meanwhile."""
+    if (
+        decision.step is not Step.POLL
+        or decision.unknowns
+        or facts.cancel_requested
+        or decision.delay_s >= facts.left_s
+        or made.platform is None
+    ):
+        return made
+    return replace(
+        made,
+        delay_s=facts.left_s,
+        platform=replace(made.platform, poll_s=decision.delay_s),
+    )
 
 
 def _word(answer: base.PollResult) -> object:

@@ -4,20 +4,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jobs.domain.outcomes import Outcome
-from jobs.operations.platform_facts import PlatformFactsRow
 from jobs.operations.platforms import PlatformSettings
-from jobs.operations.runs import Run
+from jobs.operations.polls import Pair
 from jobs.platforms import base
 
-Pair = tuple[Run, PlatformFactsRow]
 Report = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Walk:
-    """`closed`: both breakers are; otherwise a task may send one request and no more."""
+    """`closed`: both breakers are; otherwise a task may send one request and no more.
+
+    `taken_s`: the tasks are not claimed, but were taken at this moment of the monotonic clock, their next polls
+    settled: only news is reported.
+    """
 
     settings: PlatformSettings
     adapter: base.Adapter
     report: Report
     closed: bool
+    taken_s: float | None = None
+
+
+__all__ = ["Pair", "Report", "Walk"]

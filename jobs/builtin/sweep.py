@@ -1,6 +1,7 @@
 """`sweep:collect`: the small balances of many users are collected into one account, in shards."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 
@@ -50,6 +51,11 @@ def _shards(payload: Sweep) -> list[dict[str, Any]]:
     ]
 
 
+def _total(parent: UUID) -> dict[str, int]:
+    done = sweeps.collected(parent)
+    return {"accounts": done.accounts, "amount": done.amount}
+
+
 @task(
     "sweep:collect",
     queue="low",
@@ -57,9 +63,10 @@ def _shards(payload: Sweep) -> list[dict[str, Any]]:
     shards=_shards,
     shard_type="sweep:shard",
     check=_check,
+    total=_total,
 )
 def collect(payload: Sweep) -> None:
-    """Fans out at submit over the accounts that there are; ends when its shards have ended."""
+    """Fans out at submit over the accounts that there are; ends with its shards, its result their sums."""
 
 
 @task("sweep:shard", queue="low", timeout_s=60.0, internal=True)

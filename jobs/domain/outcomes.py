@@ -59,6 +59,7 @@ class PlatformFacts:
 
     `understood`: whether the platform said something that we understand; None: it was not asked.
     `cancel_upstream`: it ends here while the platform may still work on it.
+    `poll_s`: it is asked again then, without a claim; None: by its next run.
     """
 
     external_id: str | None = None
@@ -71,6 +72,7 @@ class PlatformFacts:
     urls: dict[str, str] = field(default_factory=dict)
     answer: object = None
     cancel_upstream: bool = False
+    poll_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -43,6 +44,7 @@ class Handler:
     `limit_key` may be made of the payload; without it a `limit` counts all tasks of the type.
     `internal`: only the engine itself submits it. `scope`: what an API key needs for it besides `submit`.
     `check(payload, tenant_id)` refuses at submit what could never run. `own`: it works on its tenant's things only.
+    `total(task_id)` is the result of a parent whose shards have all succeeded; it only reads.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Handler:
     limit: int | Limit | None = None
     check: Check | None = None
     own: bool = False
+    total: Callable[[UUID], Any] | None = None
 
     def limit_key_of(self, parsed: Any) -> str | None:
         """The key of the limit for one parsed payload; None: no limit."""
@@ -122,6 +125,7 @@ def task(
     limit: int | Limit | None = None,
     check: Check | None = None,
     own: bool = False,
+    total: Callable[[UUID], Any] | None = None,
 ) -> Callable[[_F], _F]:
     """Register a function as the handler of task type `name`.
 
@@ -131,6 +135,7 @@ def task(
     `on_failure` and `on_exhausted` are called as `hook(payload, failure, error)`, see `jobs.handlers.failure`.
     `internal=True` hides it from callers of the API and the command line; `scope` is what a key needs for it: with
     one beyond `submit` it is the default tenant's, unless `own`. `check(payload, tenant_id)` may refuse a submit.
+    `total(task_id)` makes a parent's result when its last shard has succeeded: quick, reading only.
     `limit=3` runs at most three at once over all workers: of the type, or of each `limit_key`.
     """
     if limit is not None:
@@ -168,6 +173,7 @@ def task(
             limit=limit,
             check=check,
             own=own or scope == "submit",
+            total=total,
         )
         return function
 
@@ -208,6 +214,11 @@ def names() -> list[str]:
 def aggregates() -> list[Aggregate]:
     """The rules of all types that can be grouped."""
     return [found.aggregate for found in _HANDLERS.values() if found.aggregate is not None]
+
+
+def totals() -> dict[str, Callable[[UUID], Any]]:
+    """The types whose parents have a result of their own."""
+    return {name: found.total for name, found in _HANDLERS.items() if found.total is not None}
 
 
 def _lane(function: Callable[..., Any], isolated: bool) -> Lane:

@@ -109,7 +109,7 @@ def _surroundings(facts: WhyFacts) -> Iterator[Reason]:
         if facts.waits_for is None:
             yield _reason("waiting", _("It waits for its group, its shards or earlier tasks."))
         else:
-            message = _("It waits for %(count)s other tasks.")
+            message = _("Other tasks that it waits for: %(count)s.")
             yield _reason("waiting", message, count=facts.waits_for)
 
 
@@ -157,14 +157,14 @@ def _position(facts: WhyFacts) -> Reason:
         return _reason("fallback", _("Redis is away: the fallback poller brings it to a worker."))
     if facts.ahead:
         if facts.starts_per_s:
-            message = _("%(ahead)s tasks are before it, about %(seconds)s s.")
+            message = _("Tasks before it: %(ahead)s, about %(seconds)s s.")
             return _reason(
                 "queued",
                 message,
                 ahead=facts.ahead,
                 seconds=round(facts.ahead / facts.starts_per_s),
             )
-        return _reason("queued", _("%(ahead)s tasks are before it."), ahead=facts.ahead)
+        return _reason("queued", _("Tasks before it: %(ahead)s."), ahead=facts.ahead)
     if facts.free_slots == 0:
         return _reason("busy", _("It is next; all workers are busy."))
     return _reason("next", _("Nothing is in its way: it starts in a moment."))

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polib
 from django.utils.translation.template import templatize
@@ -15,10 +16,13 @@ from jobs.domain.states import State
 
 CATALOG = Path("locale") / "zh_Hans" / "LC_MESSAGES" / "django.po"
 _PACKAGES = ("jobs", "queues_admin", "taskcenter")
-_CALLS = {"_", "gettext", "gettext_lazy", "gettext_noop"}
+_PLURALS = {"ngettext", "ngettext_lazy"}
+_CALLS = {"_", "gettext", "gettext_lazy", "gettext_noop", *_PLURALS}
 # What these raise is about the start or the command line: English, as logs are.
 _ENGLISH = ("migration", "management", "worker", "contract", "builtin", "devstack")
-_IN_TEMPLATES = re.compile(r"(?:gettext\(u|_\()((?:'(?:[^'\\]|\\.)*')|(?:\"(?:[^\"\\]|\\.)*\"))")
+_TEXT = r"((?:'(?:[^'\\]|\\.)*')|(?:\"(?:[^\"\\]|\\.)*\"))"
+_IN_TEMPLATES = re.compile(rf"(?:gettext\(u|_\(){_TEXT}")
+_PLURAL_IN_TEMPLATES = re.compile(rf"ngettext\(u{_TEXT},\s*u{_TEXT}")
 _PLACE = re.compile(r"%\((\w+)\)s")
 _ERRORS = {
     name
@@ -41,16 +45,39 @@ def fresh(root: Path) -> polib.POFile:
     old = polib.pofile(str(root / CATALOG), wrapwidth=10_000)
     new = polib.POFile(wrapwidth=10_000)
     new.metadata = old.metadata
+    many = plurals(root)
     for text, files in sorted(msgids(root).items(), key=lambda item: (item[1][0], item[0])):
         known = old.find(text)
         entry = polib.POEntry(
             msgid=text,
-            msgstr=known.msgstr if known else "",
+            **_translated(known, many.get(text)),
             occurrences=[(name, "") for name in files],
             flags=["python-format"] if "%(" in text else [],
         )
         new.append(entry)
     return new
+
+
+def _translated(known: polib.POEntry | None, plural: str | None) -> dict[str, Any]:
+    """Chinese has one form for all numbers."""
+    if plural is None:
+        return {"msgstr": known.msgstr if known else ""}
+    forms = known.msgstr_plural if known and known.msgstr_plural else {0: ""}
+    return {"msgid_plural": plural, "msgstr_plural": forms}
+
+
+def plurals(root: Path) -> dict[str, str]:
+    """The text for one → the text for every other number."""
+    found = {}
+    for _, tree, _refusals in _python(root):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _name(node.func) in _PLURALS:
+                found[ast.literal_eval(node.args[0])] = str(ast.literal_eval(node.args[1]))
+    for path in sorted((root / "templates").rglob("*.html")):
+        code = templatize(path.read_text(), origin=str(path))
+        for one, many in _PLURAL_IN_TEMPLATES.findall(code):
+            found[ast.literal_eval(one)] = str(ast.literal_eval(many))
+    return found
 
 
 def msgids(root: Path) -> dict[str, list[str]]:

@@ -40,6 +40,7 @@ class PlatformTask(models.Model):
     """A task's other half: its id and last word over there. `submit_started_at` without `external_id` is ambiguous.
 
     `silent_since`: since when it has said nothing that we understand (UNKNOWN, no answer, a strange word).
+    `poll_at`: when it is asked about without a claim; null: by its next run.
     `ended_at`: our task ended. `cancel_requested_at`: an operator's cancel whose end the platform's word decides.
     """
 
@@ -53,6 +54,7 @@ class PlatformTask(models.Model):
     submit_started_at = models.DateTimeField(null=True)
     submitted_at = models.DateTimeField(null=True)
     polled_at = models.DateTimeField(null=True)
+    poll_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
@@ -65,6 +67,9 @@ class PlatformTask(models.Model):
         db_table = "platform_task"
         default_permissions = ()
         indexes = [
+            models.Index(
+                fields=["poll_at"], name="platform_poll", condition=Q(poll_at__isnull=False)
+            ),
             models.Index(
                 fields=["platform_id", "external_id"],
                 name="platform_external",

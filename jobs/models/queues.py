@@ -7,7 +7,8 @@ from django.utils.translation import gettext_lazy as _
 class Queue(models.Model):
     """`base_id` is null for the contract's queues; a tenant's queue points at the one it shares weight with.
 
-    `removed`: deleted by an operator; the row stays for the tasks that name it, and comes back with the next submit.
+    `removed`: deleted by an operator; the row stays for the tasks that name it, and comes back with the next submit,
+    paused if it was. `deleting_at`: since when it is paused for its deletion alone.
     `tenant_paused`: held with all queues of its tenant, beside its own pause.
     """
 
@@ -24,6 +25,7 @@ class Queue(models.Model):
     tenant_paused = models.BooleanField(default=False, db_default=False)
     paused_until = models.DateTimeField(null=True)
     removed = models.BooleanField(default=False, db_default=False)
+    deleting_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "queue"

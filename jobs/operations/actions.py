@@ -96,20 +96,20 @@ def cancel(
     )
 
 
-def run_now(task_id: UUID, *, actor: str, tenant_id: int = 1, slowly: bool = False) -> None:
+def run_now(task_id: UUID, *, actor: str, tenant_id: int = 1, slowly: bool = False) -> State:
     """Run a waiting task at once (a pending one moves to the head), or redrive an archived one.
 
     `slowly`: a dead letter does not go back to its origin queue but runs from dead_letter, at its low weight.
+    Returns its state: pending, or aggregating in the line of its limit.
     Raises TaskNotFound, IllegalTransition, InsufficientCredits (redrive of a refunded task).
     """
     with transaction.atomic():
         row = _lock(task_id, tenant_id)
         if row.state is State.ARCHIVED:
-            _redrive(row, actor, slowly)
-            return
+            return _redrive(row, actor, slowly)
         check(Event.RUN, row.state)
         _event(task_id, "run", actor, was=row.state.wire)
-        _to_head(row)
+        return _to_head(row)
 
 
 def archive(task_id: UUID, *, actor: str, tenant_id: int = 1) -> None:
@@ -176,7 +176,7 @@ def _cancel_now(row: _Locked, reason: str, actor: str) -> bool:
     return done.refunded > 0
 
 
-def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
+def _redrive(row: _Locked, actor: str, slowly: bool) -> State:
     check(Event.REDRIVE, row.state)
     refunded = _refunded(row)
     if row.status is Status.FAILURE:
@@ -206,6 +206,7 @@ def _redrive(row: _Locked, actor: str, slowly: bool) -> None:
     if stamp:
         tickets.push_after_commit(tickets.tickets_of([(str(row.id), queue_id, row.lane)]))
     limits.admit_soon([row.limit_id])
+    return state
 
 
 def _refunded(row: _Locked) -> int:
@@ -235,7 +236,7 @@ def _charge_again(row: _Locked, account_id: int, amount: int) -> None:
     credits.take({account_id: amount}, {account_id: _user_of(row.id)})
 
 
-def _to_head(row: _Locked) -> None:
+def _to_head(row: _Locked) -> State:
     """Under a limit, and without a place: to the head of its line."""
     queue, state = catalog.queues().name(row.queue_id), State.PENDING
     if row.limit_id is not None and not limits.has_place(row.state, row.flags, row.runs):
@@ -252,6 +253,7 @@ def _to_head(row: _Locked) -> None:
         tickets.push_after_commit(
             tickets.tickets_of([(str(row.id), row.queue_id, row.lane)]), front=True
         )
+    return state
 
 
 def _lock(task_id: UUID, tenant_id: int) -> _Locked:

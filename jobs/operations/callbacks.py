@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from jobs.domain import ids
+from jobs.domain.headers import is_ours
 from jobs.domain.states import State, Status
 from jobs.operations.locks import Refused
 from jobs.operations.requests import TaskRequest
@@ -67,7 +68,7 @@ def _request(row: postgres.Row, *, with_result: bool = True) -> TaskRequest:
         type="http:callback",
         payload={
             "url": url,
-            "headers": msgspec.json.decode(sealed.opened(headers)) if headers else {},
+            "headers": _sent(msgspec.json.decode(sealed.opened(headers)) if headers else {}),
             "body": body,
         },
         queue="critical",
@@ -75,3 +76,8 @@ def _request(row: postgres.Row, *, with_result: bool = True) -> TaskRequest:
         trace_id=trace_id,
         user_id=user_id,
     )
+
+
+def _sent(headers: dict[str, str]) -> dict[str, str]:
+    """Without those that a submit refuses by now: no end may fail of an old task's headers."""
+    return {name: value for name, value in headers.items() if not is_ours(name)}

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-from jobs.domain import ids
+from jobs.domain import headers, ids
 from jobs.domain.errors import Invalid, TooLarge
 from jobs.handlers.registry import PLATFORM_RUN, Handler, handler
 from jobs.operations.requests import TaskRequest
@@ -113,7 +113,7 @@ def check_options(request: TaskRequest) -> None:
             max_headers=MAX_HEADERS,
         )
     _check_structure(request)
-    _check_headers(request.headers)
+    headers.check(request.headers, sent=request.callback_url is not None)
     if request.deadline is not None and request.deadline <= datetime.now(UTC):
         raise Invalid("`deadline` has passed already", field="deadline")
     url = request.callback_url
@@ -144,16 +144,6 @@ def check_options(request: TaskRequest) -> None:
         raise Invalid("`platform` and type `platform:run` belong together", field="platform")
     if request.credits and request.user_id is None:
         raise Invalid("`credits` need a `user_id` whose account is charged", field="user_id")
-
-
-def _check_headers(headers: dict[str, str]) -> None:
-    """They go out with callbacks: names are HTTP tokens, values have no control characters."""
-    for name, value in headers.items():
-        if not _HEADER.fullmatch(name) or not value.isprintable():
-            raise Invalid("Header '%(name)s' cannot be sent", name=name, field="headers")
-
-
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 
 
 def _check_structure(request: TaskRequest) -> None:

@@ -1,7 +1,7 @@
 """The house's own work, done by whoever holds the duty's lease; every pass is bounded and safe to do twice."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -10,7 +10,7 @@ from django.db import transaction
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
 from jobs.lifecycle.backpressure import Level, Pressure, log_line, step, utilisation
-from jobs.operations import endings, limits, refilling, tickets
+from jobs.operations import endings, limits, queues, refilling, tickets
 from jobs.operations.endings import Finish
 from jobs.store import catalog, postgres
 
@@ -132,9 +132,15 @@ def sweep_archived() -> int:
 
 
 def fold() -> int:
-    """Fold counter deltas and set each queue's back-pressure level; returns rows changed."""
+    """Fold counter deltas, set each queue's back-pressure level, bring back deleted ones that hold tasks.
+
+    These are of a redrive, or of a submit that came with the deletion or died after its commit. Returns rows changed.
+    """
     changed = len(postgres.fetch("stat_fold"))
-    _set_levels()
+    pending, known = refilling.pending_counts(), catalog.queues(fresh=True)
+    _set_levels(pending, known)
+    rows = [known.by_id[queue_id] for queue_id in pending if queue_id in known.by_id]
+    queues.revive([row.id for row in rows if row.removed])
     return changed
 
 
@@ -177,11 +183,9 @@ def _prune_idempotency() -> None:
 _pressure: dict[int, Pressure] = {}
 
 
-def _set_levels() -> None:
+def _set_levels(pending: Mapping[int, int], known: catalog.Catalog) -> None:
     """One writer, with hysteresis: a level falls only after the queue stayed below its exit mark for a while."""
     now_s = time.monotonic()
-    pending = refilling.pending_counts()
-    known = catalog.queues(fresh=True)
     pressed = {row.id for row in known.rows if row.level > 0}
     for queue_id in pending.keys() | pressed:
         row = known.by_id.get(queue_id)

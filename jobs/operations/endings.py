@@ -9,7 +9,7 @@ from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import ENDED_STATUSES, State, Status
 from jobs.models.tasks import Flag
-from jobs.operations import credits, limits, platform_facts
+from jobs.operations import credits, limits, platform_facts, totals
 from jobs.operations.callbacks import submit_callbacks
 from jobs.store import catalog, postgres
 
@@ -205,6 +205,8 @@ def _end_parents(parents: Sequence[tuple[str, int]]) -> list[Refund]:
     for failed in (False, True):
         ids = sorted(p for p, f in parents if (f > 0) is failed)
         if ids:
+            if not failed:
+                totals.keep(ids)
             refunds += _finish(
                 ids,
                 Finish(

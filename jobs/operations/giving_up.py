@@ -18,13 +18,15 @@ log = structlog.get_logger("runs")
 
 _ENTER = (
     "INSERT INTO credit_entry (account_id, kind, amount, task_id, cycle, reason, actor)"
-    " VALUES (%s, 3, %s, %s, %s, 'failed', 'system')"
+    " VALUES (%s, 3, %s, %s, %s, %s, 'system')"
     " ON CONFLICT (task_id, cycle) WHERE kind = 3 DO NOTHING RETURNING 1"
 )
 
 
-def give_up(worker_id: int, task_id: str, token: int, error: str) -> bool:
-    """End one run as failed, for good; False when it was no longer this worker's.
+def give_up(
+    worker_id: int, task_id: str, token: int, error: str, *, refund: int | None = None
+) -> bool:
+    """End one run as failed, for good; False when it was no longer this worker's. `refund`: None is all of it.
 
     Refund, unique lock, parent, platform and callback are tried each for itself; an event says what was left undone.
     """
@@ -42,7 +44,7 @@ def give_up(worker_id: int, task_id: str, token: int, error: str) -> bool:
         )
         if not rows:
             return False
-        undone = [name for name, part in _parts(rows[0]).items() if not _done(name, part)]
+        undone = [name for name, part in _parts(rows[0], refund).items() if not _done(name, part)]
         Event.objects.create(
             task_id=task_id, kind="given_up", actor="system", detail={"left_undone": undone}
         )
@@ -52,7 +54,7 @@ def give_up(worker_id: int, task_id: str, token: int, error: str) -> bool:
     return True
 
 
-def _parts(row: postgres.Row) -> dict[str, Callable[[], None]]:
+def _parts(row: postgres.Row, refund: int | None) -> dict[str, Callable[[], None]]:
     """What the end of this task brings with it, by name."""
     id_, _, flags, parent_id, account, amount, cycle, state, status, limit_id = row
     bare = Ended(id=id_, state=state, status=status, flags=0, parent_id=None)
@@ -63,8 +65,10 @@ def _parts(row: postgres.Row) -> dict[str, Callable[[], None]]:
     parts: dict[str, Callable[[], None]] = {}
     if limit_id is not None:
         parts["place"] = lambda: limits.admit_soon([limit_id])
-    if amount and account is not None:
-        parts["refund"] = lambda: _refund(id_, account, amount, cycle)
+    back = amount if refund is None else max(0, min(refund, amount))
+    if back and account is not None:
+        reason = "failed" if back == amount else "partly billed"
+        parts["refund"] = lambda: _refund(id_, account, back, cycle, reason)
     if parent_id is not None:
         parts["parent"] = follow(replace(bare, parent_id=parent_id))
     for flag in (Flag.UNIQUE, Flag.PLATFORM, Flag.CALLBACK):
@@ -90,8 +94,8 @@ def _done(name: str, part: Callable[[], None]) -> bool:
     return True
 
 
-def _refund(task_id: str, account: int, amount: int, cycle: int) -> None:
-    if postgres.query(_ENTER, [account, amount, task_id, cycle]):
+def _refund(task_id: str, account: int, amount: int, cycle: int, reason: str) -> None:
+    if postgres.query(_ENTER, [account, amount, task_id, cycle, reason]):
         credits.pay_back([(account, amount)])
 
 

@@ -25,6 +25,7 @@ class PlatformFactsRow:
     """A claimed platform task's other half. `left_s`: seconds to its time limit, negative when it has passed.
 
     `cancel_requested`: an operator's two-phase cancel; `cancel_answer`: what the platform said to it.
+    `progress`: what the task shows.
     """
 
     task_id: str
@@ -40,12 +41,16 @@ class PlatformFactsRow:
     cancel_requested: bool
     cancel_answer: str | None
     urls: dict[str, str]
+    progress: int
 
 
 def load(task_ids: Sequence[str]) -> dict[str, PlatformFactsRow]:
     """What is known of these tasks on their platforms, by task id."""
     rows = postgres.fetch("platform_load", {"ids": list(task_ids)})
-    return {row[0]: PlatformFactsRow(*(*row[:-1], msgspec.json.decode(row[-1]))) for row in rows}
+    return {
+        row[0]: PlatformFactsRow(*(*row[:12], msgspec.json.decode(row[12]), row[13]))
+        for row in rows
+    }
 
 
 def keep(mine: set[str], outcomes: Sequence[Outcome]) -> None:
@@ -67,6 +72,7 @@ def keep(mine: set[str], outcomes: Sequence[Outcome]) -> None:
             "urls": f.urls or None,
             "understood": f.understood,
             "answer": _closed(f.answer),
+            "poll_s": f.poll_s,
         }
         for id_, f in facts
     ]
@@ -85,7 +91,7 @@ def end(task_ids: Iterable[str]) -> None:
     listed = list(task_ids)
     if listed:
         postgres.query(
-            "UPDATE platform_task SET ended_at = clock_timestamp()"
+            "UPDATE platform_task SET ended_at = clock_timestamp(), poll_at = NULL"
             " WHERE task_id = ANY(%s::uuid[]) AND ended_at IS NULL RETURNING 1",
             [listed],
         )

@@ -13,7 +13,6 @@ from jobs.domain.limits import check_key, limit_of
 from jobs.domain.states import Lane
 from jobs.handlers.registry import PLATFORM_RUN, Handler, handler
 from jobs.models.tasks import Flag
-from jobs.operations import queues
 from jobs.operations.checks import check_json, check_options, check_shards, check_text
 from jobs.operations.requests import Prepared, TaskRequest
 from jobs.store import catalog, sealed
@@ -139,10 +138,8 @@ def _queue(request: TaskRequest, found: Handler, limited: bool, tenant_id: int) 
     if name is None and request.priority is not None:
         name = contract().queue_for_priority(request.priority)
     name = name if name is not None else found.queue
-    gone = catalog.queues().removed(tenant_id, name)
-    if gone is not None:
-        queues.revive([gone.id])
-    row = catalog.queues().own(tenant_id, name)
+    known = catalog.queues()
+    row = known.removed(tenant_id, name) or known.own(tenant_id, name)
     if row.name == catalog.DEAD_LETTER:
         raise Invalid("Nothing can be submitted to dead_letter", queue=name)
     if row.level >= 2 and limited:

@@ -1,6 +1,6 @@
 """Queues: pause, resume, settings, the emergency stop; and the contract's queues as rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from django.db import transaction
@@ -64,8 +64,14 @@ def configure(
         announce()
 
 
+def revive_soon(queue_ids: Collection[int]) -> None:
+    """After the caller's commit, for `control` is locked by it; a duty does it where the caller dies before."""
+    if queue_ids:
+        transaction.on_commit(lambda: revive(sorted(queue_ids)), robust=True)
+
+
 def revive(queue_ids: Sequence[int]) -> None:
-    """Deleted queues that are wanted again."""
+    """Deleted queues that hold tasks again, paused if they were. In a transaction of its own."""
     if queue_ids and postgres.query(
         "UPDATE queue SET removed = false WHERE removed AND id = ANY(%s::int[]) RETURNING name",
         [list(queue_ids)],
@@ -101,7 +107,8 @@ def _set_paused(name: str, paused: bool, reason: str) -> None:
     row = catalog.queues(fresh=True).get(name)
     with transaction.atomic():
         changed = postgres.query(
-            "UPDATE queue SET paused = %s, paused_reason = %s WHERE id = %s AND paused <> %s RETURNING 1",
+            "UPDATE queue SET paused = %s, paused_reason = %s, deleting_at = NULL"
+            " WHERE id = %s AND (paused <> %s OR deleting_at IS NOT NULL) RETURNING 1",
             [paused, reason, row.id, paused],
         )
         if not changed:

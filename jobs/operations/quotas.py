@@ -93,6 +93,16 @@ def changed() -> None:
         log.info("limits not told", error=str(error))
 
 
+def full(tenants: Collection[int]) -> set[int]:
+    """Those of these tenants of which no more may start now, as somebody who holds no lock sees it."""
+    rows = postgres.query(
+        "SELECT id, max_active FROM tenant WHERE max_active IS NOT NULL AND id = ANY(%s::int[])",
+        [list(tenants)],
+    )
+    running = active([row[0] for row in rows])
+    return {id_ for id_, most in rows if len(running.get(id_, ())) >= most}
+
+
 def room_locked(tenants: Collection[int]) -> dict[int, int]:
     """How many more tasks of these tenants may start; nobody else is told the same before the transaction ends.
 

@@ -9,9 +9,11 @@ from jobs.domain.states import State
 from jobs.operations import audits, emptying, queues
 from jobs.operations.emptying import Emptied
 from jobs.store import catalog, postgres
+from jobs.store.crashes import crash_point
 
 log = structlog.get_logger("queues")
 
+_DIED_S = 3 * emptying.MOST_S
 _HELD = (State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING, State.ARCHIVED)
 _BEING_DELETED = "being deleted"
 _USE_FORCE = gettext_noop(
@@ -40,10 +42,13 @@ def remove(name: str, *, force: bool, actor: str, reason: str = "") -> Emptied:
 
 def _emptied(row: catalog.QueueRow, actor: str, reason: str) -> Emptied:
     """Nothing starts meanwhile; a refusal leaves the queue as it was, but for what was deleted."""
-    was_running, done = _set_paused(row, True), Emptied(deleted=0, refunded=0, remaining=True)
+    done = Emptied(deleted=0, refunded=0, remaining=True)
+    _set_paused(row, True)
     try:
+        crash_point("deletion_begun")
         _refuse_active(row)
         done = emptying.empty(row.name, actor=actor, reason=reason or "queue deleted", whole=True)
+        crash_point("deletion_emptied")
         _mark_removed(row, _BUSY_LEFT)
     except BaseException:
         if done.deleted:
@@ -55,10 +60,36 @@ def _emptied(row: catalog.QueueRow, actor: str, reason: str) -> Emptied:
                 after={"deleted": done.deleted, "refunded_credits": done.refunded},
                 tenant_id=row.tenant_id,
             )
-        if was_running:
-            _set_paused(row, False)
+        _set_paused(row, False)
         raise
     return done
+
+
+def take_back() -> list[str]:
+    """End deletions whose process died: their queues run again.
+
+    What was deleted is refunded and stays deleted, what is left runs; an operator may delete the queue again. One that
+    is still at work all the same is refused at its end, if anything is there by then. Returns the queues' names.
+    """
+    with transaction.atomic():
+        rows = postgres.query(
+            "UPDATE queue SET paused = false, paused_reason = '', deleting_at = NULL"
+            " WHERE deleting_at < clock_timestamp() - %s * interval '1 second' RETURNING name, tenant_id",
+            [_DIED_S],
+        )
+        for name, tenant_id in rows:
+            audits.record(
+                actor="system",
+                action="queue.delete",
+                target=name,
+                reason="its process died; the queue runs again",
+                refused=True,
+                tenant_id=tenant_id,
+            )
+        if rows:
+            queues.announce()
+            log.warning("deletions taken back", queues=[name for name, _ in rows])
+    return [name for name, _ in rows]
 
 
 def _refuse_active(row: catalog.QueueRow) -> None:
@@ -76,20 +107,21 @@ def _mark_removed(row: catalog.QueueRow, refusal: str) -> None:
         if held:
             raise Conflict(refusal, queue=row.name, states=held)
         postgres.query(
-            "UPDATE queue SET removed = true, paused = false, paused_reason = '', level = 0"
+            "UPDATE queue SET removed = true, level = 0, deleting_at = NULL, paused = paused AND deleting_at IS NULL,"
+            " paused_reason = CASE WHEN deleting_at IS NULL THEN paused_reason ELSE '' END"
             " WHERE id = %s RETURNING 1",
             [row.id],
         )
         queues.announce()
 
 
-def _set_paused(row: catalog.QueueRow, paused: bool) -> bool:
-    """Returns whether that changed anything."""
+def _set_paused(row: catalog.QueueRow, paused: bool) -> None:
+    """The deletion's own pause, told apart by `deleting_at`; somebody else's stays as it is."""
     with transaction.atomic():
-        changed = postgres.query(
-            "UPDATE queue SET paused = %s, paused_reason = %s WHERE id = %s AND paused <> %s RETURNING 1",
-            [paused, _BEING_DELETED if paused else "", row.id, paused],
-        )
-        if changed:
+        if postgres.query(
+            "UPDATE queue SET paused = %s, paused_reason = %s,"
+            " deleting_at = CASE WHEN %s THEN clock_timestamp() END"
+            " WHERE id = %s AND (deleting_at IS NOT NULL OR %s AND NOT paused) RETURNING 1",
+            [paused, _BEING_DELETED if paused else "", paused, row.id, paused],
+        ):
             queues.announce()
-    return bool(changed)

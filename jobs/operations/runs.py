@@ -12,7 +12,7 @@ from django.db import OperationalError, transaction
 from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import State, Status
-from jobs.operations import credits, endings, platform_facts, quotas, tickets
+from jobs.operations import credits, endings, platform_facts
 from jobs.store import catalog, postgres, sealed
 
 log = structlog.get_logger("runs")
@@ -85,33 +85,6 @@ def missing(ids: Sequence[str]) -> Missing:
     locked = [i for i in ids if i in rows and rows[i][1] == 1 and not rows[i][2]]
     known = {*paused, *locked}
     return Missing(paused=paused, locked=locked, gone=[i for i in ids if i not in known])
-
-
-def claim_pending(
-    worker_id: int, queues: Sequence[tuple[catalog.QueueRow, int]], want: int
-) -> list[Run]:
-    """Claim without tickets, for the fallback poller: queue by queue, at most so many of each, `want` in all.
-
-    Tenants' limits are kept under a lock on the tenant.
-    """
-    found: list[str] = []
-    with transaction.atomic():
-        tickets.ordered_plan()
-        rooms = quotas.room_locked({row.tenant_id for row, _ in queues})
-        for row, most in queues:
-            left = min(want - len(found), most, rooms.get(row.tenant_id, want))
-            if left <= 0:
-                continue
-            ids = postgres.query(
-                "SELECT id::text FROM task WHERE state = 1 AND queue_id = %s ORDER BY ord LIMIT %s",
-                [row.id, left],
-            )
-            found.extend(id_[0] for id_ in ids)
-            if row.tenant_id in rooms:
-                rooms[row.tenant_id] -= len(ids)
-        claimed = claim(worker_id, found) if found else []
-    place = {id_: n for n, id_ in enumerate(found)}
-    return sorted(claimed, key=lambda run: place[run.id])
 
 
 def settle(worker_id: int, outcomes: Sequence[Outcome], *, wait_s: float | None = None) -> Settled:

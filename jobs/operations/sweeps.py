@@ -34,6 +34,17 @@ def target(user_id: int) -> int:
     return found
 
 
+def collected(parent: UUID) -> Collected:
+    """What all shards of a sweep have moved, by the ledger."""
+    [(accounts, amount)] = postgres.query(
+        "SELECT count(*), coalesce(-sum(e.amount), 0)::bigint FROM task t"
+        " JOIN credit_entry e ON e.task_id = t.id AND e.kind = 4 AND e.amount < 0"
+        " WHERE t.parent_id = %s",
+        [parent],
+    )
+    return Collected(accounts=accounts, amount=amount)
+
+
 def collect(
     task_id: UUID, *, into: int, above: int, upto: int, at_most: int, reason: str
 ) -> Collected:

@@ -35,37 +35,62 @@ class SyncSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """The URL. Raises Misconfigured when its variable is not set."""
         found = self.url or os.environ.get(self.url_env, "")
         if not found:
-            raise Misconfigured(f"{self.url_env} holds no URL", variable=self.url_env)
+            raise Misconfigured(
+                f"{self.url_env} (url_env of {self.table}) holds no URL; set it for the workers",
+                variable=self.url_env,
+            )
         return found
 
 
 def named(name: str) -> SyncSource:
     """Raises Invalid with the names that exist."""
     known = sources()
-    if name not in known:
+    if name in known:
+        return known[name]
+    if not _path():
         raise Invalid(
-            "There is no source '%(name)s' to sync", name=name, field="source", known=sorted(known)
+            "There is no source '%(name)s' to sync: TASKCENTER_SYNC_SOURCES names no file here",
+            name=name,
+            field="source",
         )
-    return known[name]
+    raise Invalid(
+        "There is no source '%(name)s' to sync", name=name, field="source", known=sorted(known)
+    )
 
 
 def sources() -> dict[str, SyncSource]:
-    """All of the file; none without a file. Raises Misconfigured naming what is wrong."""
-    path = str(settings.TASKCENTER.get("SYNC_SOURCES") or "")
+    """All of the file; none without a file. Raises Misconfigured naming the file, the key and what is wrong with it."""
+    path = _path()
     return _read(path) if path else {}
+
+
+def _path() -> str:
+    return str(settings.TASKCENTER.get("SYNC_SOURCES") or "")
 
 
 @functools.cache
 def _read(path: str) -> dict[str, SyncSource]:
     try:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        found = msgspec.convert(raw, dict[str, SyncSource])
-    except (OSError, ValueError) as error:  # msgspec's and tomllib's are ValueErrors
-        raise Misconfigured(f"TASKCENTER_SYNC_SOURCES: {path}: {error}", file=path) from error
-    for name, source in found.items():
-        if bool(source.url) is bool(source.url_env):
-            raise Misconfigured(
-                f"TASKCENTER_SYNC_SOURCES: {path}: {name} needs one of `url` and `url_env`",
-                file=path,
-            )
+    except OSError as error:
+        advice = "name a TOML file that web and workers can read, or none"
+        raise _wrong(path, f"cannot be read ({error.strerror}); {advice}") from error
+    except ValueError as error:  # tomllib's, and text that is not UTF-8
+        raise _wrong(path, f"is not TOML: {error}") from error
+    return {name: _source(path, name, given) for name, given in raw.items()}
+
+
+def _source(path: str, name: str, given: object) -> SyncSource:
+    if not isinstance(given, dict):
+        raise _wrong(path, f"`{name}` stands outside of a source; begin each with [its name]")
+    try:
+        found = msgspec.convert(given, SyncSource)
+    except msgspec.ValidationError as error:
+        raise _wrong(path, f"[{name}]: {error}") from error
+    if bool(found.url) is bool(found.url_env):
+        raise _wrong(path, f"[{name}] needs one of `url` and `url_env`")
     return found
+
+
+def _wrong(path: str, what: str) -> Misconfigured:
+    return Misconfigured(f"TASKCENTER_SYNC_SOURCES: {path} {what}", file=path)

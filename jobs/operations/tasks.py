@@ -13,7 +13,7 @@ from django.db import transaction
 from jobs.domain import ids
 from jobs.domain.errors import InsufficientCredits, Invalid, TaskCenterError
 from jobs.domain.states import State
-from jobs.operations import inserts, limits, tenants, tickets
+from jobs.operations import inserts, limits, queues, tenants, tickets
 from jobs.operations.locks import Refused, Stored
 from jobs.operations.planned_types import unfolded
 from jobs.operations.preparing import prepare
@@ -114,6 +114,7 @@ def _submit_chunk(chunk: list[Prepared]) -> list[Submitted | Refused]:
         if len(chunk) == 1:
             return [Refused(index=chunk[0].index, error=short)]
         return _apart(chunk, short)
+    queues.revive_soon(_wanted_again(chunk, stored.fresh))
     deferred = _send(stored.fresh)
     limits.admit_soon(i.limit_id for item in chunk for i in (item, *item.children) if i.in_line)
     asked = {prepared.index: prepared for prepared in chunk}
@@ -121,6 +122,12 @@ def _submit_chunk(chunk: list[Prepared]) -> list[Submitted | Refused]:
         *stored.refused,
         *(_result(item, asked[item.index], deferred) for item in stored.accepted),
     ]
+
+
+def _wanted_again(chunk: Sequence[Prepared], fresh: Sequence[Stored]) -> set[int]:
+    """The deleted queues that now hold tasks."""
+    removed = {item.queue.id for item in chunk if item.queue.removed}
+    return {row.queue_id for row in fresh if row.queue_id in removed} if removed else removed
 
 
 def _is_one_statement(chunk: Sequence[Prepared]) -> bool:

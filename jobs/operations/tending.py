@@ -1,19 +1,17 @@
 """The rings' upkeep: who has a place, who is held out, who is woken (engine rules 14 and 17)."""
 
-from jobs.operations import queues, refilling, tickets
+from jobs.operations import refilling, tickets
 from jobs.store import catalog, rings
 
 
 def tend() -> int:
     """Every queue with pending tasks gets its place in its ring, paused ones are held out; wakes workers for it.
 
-    A queue that was deleted and has pending tasks all the same (a redrive, a submit at that moment) is back again.
     Returns how many queues got a place.
     """
     known = catalog.queues(fresh=True)
     waiting = refilling.pending_counts().keys() | {row.id for row in known.bases}
     rows = [known.by_id[queue_id] for queue_id in waiting if queue_id in known.by_id]
-    queues.revive([row.id for row in rows if row.removed])
     rings.set_held([row.name for row in rows if row.paused])
     families: dict[str, list[str]] = {row.name: [] for row in known.bases}
     for row in rows:

@@ -18,6 +18,11 @@ from jobs.store import postgres, redis
 
 log = structlog.get_logger("workers")
 
+_LOST = (
+    "INSERT INTO event (task_id, kind, actor, detail) SELECT t.id, 'worker_lost', 'system',"
+    " jsonb_build_object('worker', w.name, 'attempt', t.runs, 'crashes', t.crashes + 1, 'reason', 'worker lost')"
+    " FROM task t LEFT JOIN worker w ON w.id = t.worker_id WHERE t.id = %s AND t.state + 0 = 2 RETURNING 1"
+)
 COMMANDS = ("", "quiet", "stop")
 MOST_CONCURRENCY = 10_000
 
@@ -163,7 +168,9 @@ def _finish_one(task_id: str, how: Finish) -> bool:
     """One that cannot be ended is logged and holds up no other."""
     try:
         with transaction.atomic():
-            endings.finish([task_id], how)
+            postgres.query(_LOST, [task_id])
+            if not endings.finish([task_id], how):
+                transaction.set_rollback(True)  # somebody ended it meanwhile
     except Exception as error:
         if postgres.is_away(error):
             raise

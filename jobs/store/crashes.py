@@ -6,7 +6,16 @@ import sys
 
 from django.conf import settings
 
-POINTS = ("after_commit", "after_fetch", "after_claim", "after_accept", "after_run", "after_settle")
+POINTS = (
+    "after_commit",
+    "after_fetch",
+    "after_claim",
+    "after_accept",
+    "after_run",
+    "after_settle",
+    "deletion_begun",
+    "deletion_emptied",
+)
 
 
 def crash_point(name: str) -> None:

@@ -20,8 +20,10 @@ from jobs.operations import (
     ledger,
     limits,
     plans,
+    polls,
     quotas,
     refilling,
+    removing,
     tending,
     tickets,
     workers,
@@ -151,7 +153,11 @@ def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
 
 def quick(leases: Leases) -> Duties:
     """What delays tasks when it is late."""
-    work = [Duty("dispatch", 0.25, Dispatch()), Duty("limits", 1.0, _Lines())]
+    work = [
+        Duty("dispatch", 0.25, Dispatch()),
+        Duty("dispatch", 5.0, _plain(polls.hand_over)),
+        Duty("limits", 1.0, _Lines()),
+    ]
     if settings.ASYNQ_POLLING_ENABLED:
         work += [Duty("refill", _REFILL_S, _refill), Duty("refill", 1.0, _Tend())]
     return Duties(leases, work)
@@ -166,6 +172,7 @@ def slow(leases: Leases, punctual_s: Callable[[], float]) -> Duties:
         Duty("aftermath", 0.5, _plain(aftermath.advance)),
         Duty("deadlines", 1.0, _plain(duties.sweep_deadlines)),
         Duty("deadlines", 5.0, _plain(duties.sweep_archived)),
+        Duty("deadlines", 5.0, _plain(removing.take_back)),
         Duty("prune", 10.0, _prune),
         Duty("billing", 1.0, _bill),
         Duty("ledger", 60.0, _plain(ledger.Reconciler().step)),

@@ -20,6 +20,7 @@ from jobs.lifecycle.settlement import Ending, TimedOutAfter
 from jobs.operations import workers
 from jobs.store import catalog, keys, redis
 from jobs.worker import birth, db, duties, execution, handing_back
+from jobs.worker.asking import Asker
 from jobs.worker.heartbeat import Heartbeat
 from jobs.worker.making import make_lanes
 from jobs.worker.pipeline import Feeder
@@ -77,6 +78,7 @@ class Engine:
         self.watchdog = Watchdog(self._expire)
         self.heartbeat = Heartbeat(self)
         self.feeder = Feeder(self)
+        self.asker = Asker(self)
         self.leases = duties.Leases(options.name)
         self.slots, self.lanes = make_lanes(self, options.concurrency)
         self.slots.on_free = self.feeder.freed
@@ -105,6 +107,7 @@ class Engine:
         self.threads.spawn("settler", lambda: self.settler.step(0.5))
         self.threads.spawn("watchdog", self._watch)
         self.threads.spawn("feeder", self.feeder.step, until=lambda: self.stopping)
+        self.threads.spawn("polls", self.asker.step, until=lambda: self.stopping)
         quick, slow = duties.quick(self.leases), duties.slow(self.leases, self.heartbeat.punctual_s)
         self.threads.spawn("duties", lambda: time.sleep(quick.step(0.25)))
         self.threads.spawn("sweeps", lambda: time.sleep(slow.step(0.5)))

@@ -136,8 +136,8 @@ def verdict(rec: Active, ending: Ending) -> Outcome:
         return dead(rec, f"{_UNREADABLE}: {type(error).__name__}")
 
 
-def dead(rec: Active, error: str, *, crashed: bool = False) -> Outcome:
-    """Straight to the dead letters."""
+def dead(rec: Active, error: str, *, crashed: bool = False, refund: int | None = None) -> Outcome:
+    """Straight to the dead letters. `refund`: what is paid back; None: all."""
     return _plain(
         rec,
         Kind.DEAD,
@@ -146,6 +146,7 @@ def dead(rec: Active, error: str, *, crashed: bool = False) -> Outcome:
         status=Status.FAILURE,
         to_dead_letter=True,
         crashed=crashed,
+        refund=refund,
     )
 
 

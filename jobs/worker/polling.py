@@ -2,12 +2,15 @@
 
 import random
 import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import structlog
 from django.conf import settings
 
-from jobs.operations import refilling, runs
+from jobs.domain.states import Lane
+from jobs.operations import quotas, refilling, row_claims
 from jobs.operations.runs import Run
 from jobs.store import catalog
 from jobs.store.redis import TURN
@@ -53,15 +56,30 @@ class Poller:
         return claimed
 
     def _claim(self, want: int) -> list[Run]:
-        engine, known = self._engine, catalog.queues().by_id
-        waiting = [known[queue_id] for queue_id in refilling.waiting_queues() if queue_id in known]
-        rows = engine.served.in_turn(waiting, want)[:_MOST_QUEUES]
-        left, turn = rooms(engine, {}), max(TURN, want // max(1, len(rows)))
-        claimed = runs.claim_pending(
-            engine.worker_id, [(row, min(turn, left.get(row.name, turn))) for row in rows], want
+        engine, known = self._engine, catalog.queues()
+        left = rooms(engine, {})
+        plan = engine.served.plan(Lane.ASYNC, want)
+        rows = engine.served.in_turn(plan, self._waiting(left), _MOST_QUEUES)
+        turn = max(TURN, want // max(1, len(rows)))
+        mosts = [left.get(row.name, want) for row in rows]
+        done = row_claims.claim_pending(
+            engine.worker_id,
+            [(row, min(turn, most), most) for row, most in zip(rows, mosts, strict=True)],
+            want,
+            {
+                known.by_name[base].id: n
+                for base, n in zip(plan.families, plan.shares, strict=True)
+                if base in known.by_name
+            },
         )
-        for name in {known[run.queue_id].name for run in claimed if run.queue_id in known}:
-            engine.served.turn_of(name)
-        if claimed:
-            log.info("[兜底轮询]", found=len(claimed))
-        return claimed
+        engine.served.gave_rows(plan, done.asked, Counter(run.queue_id for run in done.runs))
+        if done.runs:
+            log.info("[兜底轮询]", found=len(done.runs))
+        return done.runs
+
+    def _waiting(self, left: Mapping[str, int]) -> list[catalog.QueueRow]:
+        """The queues with pending tasks of which some may start here."""
+        known = catalog.queues().by_id
+        rows = [known[queue_id] for queue_id in refilling.waiting_queues() if queue_id in known]
+        full = quotas.full({row.tenant_id for row in rows})
+        return [row for row in rows if left.get(row.name, 1) > 0 and row.tenant_id not in full]

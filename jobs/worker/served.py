@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.domain.errors import RedisUnavailable
@@ -98,19 +98,38 @@ class Served:
         shares = dict(zip(plan.families, plan.shares, strict=True))
         self._of(plan.lane).gave(plan.weights, shares, given)
 
-    def in_turn(self, rows: Iterable[QueueRow], want: int) -> list[QueueRow]:
-        """Queues to claim from without tickets: by their bases' shares, whoever gave longest ago first."""
-        plan, known = self.plan(Lane.ASYNC, want), catalog.queues()
-        place = {base: n for n, base in enumerate(dict.fromkeys(plan.families))}
-        mine = [row for row in rows if self.serves(row) and not row.paused]
-        far = len(place)
-        return sorted(
-            mine,
-            key=lambda row: (place.get(known.base(row).name, far), self._last_turn(row)),
-        )
+    def in_turn(self, plan: Plan, rows: Iterable[QueueRow], most: int) -> list[QueueRow]:
+        """Up to `most` queues to claim from without tickets, of each base as many as there are places for.
+
+        The bases in the plan's order, and in each of them whoever was asked longest ago first.
+        """
+        known, bases = catalog.queues(), dict[str, list[QueueRow]]()
+        for base in plan.families:
+            bases.setdefault(base, [])
+        for row in rows:
+            if self.serves(row) and not row.paused:
+                bases.setdefault(known.base(row).name, []).append(row)
+        ranked = [
+            (rank, place, row)
+            for place, members in enumerate(bases.values())
+            for rank, row in enumerate(sorted(members, key=self._last_turn))
+        ]
+        ranked.sort(key=lambda entry: entry[:2])
+        return [row for _, _, row in sorted(ranked[:most], key=lambda entry: entry[1::-1])]
+
+    def gave_rows(self, plan: Plan, asked: Iterable[int], given: Mapping[int, int]) -> None:
+        """Count what a claim without tickets brought (queue id → how many), and whose turn it was."""
+        known, sums = catalog.queues(), Counter[str]()
+        for queue_id in asked:
+            self.turn_of(known.name(queue_id))
+        for queue_id, count in given.items():
+            if queue_id in known.by_id:
+                sums[known.base(known.by_id[queue_id]).name] += count
+        shares = dict(zip(plan.families, plan.shares, strict=True))
+        self._of(plan.lane).gave(plan.weights, shares, sums)
 
     def turn_of(self, queue: str) -> None:
-        """This queue gave: others of its base come first next time."""
+        """This queue was asked: others of its base come first next time."""
         if len(self._gave) > _TURNS_KEPT:
             self._gave.clear()
         self._turns += 1

@@ -163,12 +163,19 @@ class Settler:
             self._give_up(rec, outcome)
             self._settled(part)
             return []
-        return [[(rec, execution.dead(rec, f"{_UNSTORABLE}: {type(error).__name__}"))]]
+        said = f"{_UNSTORABLE}: {type(error).__name__}"
+        return [[(rec, execution.dead(rec, said, refund=outcome.refund))]]
 
     def _give_up(self, rec: Active, outcome: Outcome) -> None:
         """Not even as a dead letter: its row is ended by itself, or else the self-audit hands it back."""
         try:
-            giving_up.give_up(rec.worker_id, outcome.task_id, outcome.token, outcome.error or "")
+            giving_up.give_up(
+                rec.worker_id,
+                outcome.task_id,
+                outcome.token,
+                outcome.error or "",
+                refund=outcome.refund,
+            )
         except Exception as error:
             if _is_away(error):
                 raise

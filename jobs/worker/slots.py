@@ -10,6 +10,7 @@ from jobs.worker.records import Active
 
 BATCH = 200
 LOOK_AHEAD_S = 0.025
+SHORT_S = 0.1
 WAIT_AT_MOST_S = 0.25
 
 Start = Callable[[Sequence[Active]], None]
@@ -19,7 +20,7 @@ class Slots:
     """`concurrency` counts the async, thread and process lanes together; the platform lane has its own limit.
 
     Short tasks may be claimed ahead of a free slot (engine rule 15): as many as start within 25 ms, none when the
-    mean run is longer than that. What waits longer than 250 ms is given back.
+    mean run is longer than 100 ms. What waits longer than 250 ms is given back.
     """
 
     def __init__(self, concurrency: int, limits: Mapping[Lane, int]) -> None:
@@ -75,7 +76,7 @@ class Slots:
         """How many tasks of the async and thread lanes may be fetched now, look-ahead included."""
         now_s = time.monotonic()
         ahead = 0.0
-        if self._mean_s <= LOOK_AHEAD_S:
+        if self._mean_s <= SHORT_S:
             ahead = min(BATCH - self.concurrency, self._rate_per_s * LOOK_AHEAD_S)
         room = self.concurrency + max(0, int(ahead)) - self._busy()
         limit = BATCH if now_s > self._crowded_until_s else 8

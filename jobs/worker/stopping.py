@@ -29,6 +29,7 @@ def finish(engine: "Engine") -> None:
     log.info("stopping", running=len(engine.active), grace_s=engine.grace_s)
     engine.wake()
     engine.threads.join("feeder", _FETCH_S)
+    engine.threads.join("polls", _FETCH_S)
     _whatever("give back tickets", engine.feeder.give_back)
     _whatever(
         "hand back unstarted",

@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from jobs.domain import ids
 from jobs.models import Account, CreditEntry, Tenant
@@ -158,8 +158,10 @@ def grant(request: HttpRequest, account_id: int) -> HttpResponse:
         return _granted(request, account.tenant_id, account.user_id, given)
 
     effects = [
-        _(
-            "User %(user)s has %(balance)s credits now; the grant is added at once and stays in the ledger."
+        ngettext(
+            "User %(user)s has %(balance)s credit now; the grant is added at once and stays in the ledger.",
+            "User %(user)s has %(balance)s credits now; the grant is added at once and stays in the ledger.",
+            account.balance,
         )
         % {"user": account.user_id, "balance": account.balance}
     ]
@@ -210,8 +212,10 @@ def adjust(request: HttpRequest, account_id: int) -> HttpResponse:
         )
 
     effects = [
-        _(
-            "User %(user)s has %(balance)s credits now; a correction changes that at once and stays in the ledger."
+        ngettext(
+            "User %(user)s has %(balance)s credit now; a correction changes that at once and stays in the ledger.",
+            "User %(user)s has %(balance)s credits now; a correction changes that at once and stays in the ledger.",
+            account.balance,
         )
         % {"user": account.user_id, "balance": account.balance}
     ]
@@ -251,8 +255,11 @@ def _granted(request: HttpRequest, tenant_id: int, user_id: int, given: dict[str
         actor=actor(request),
         tenant_id=tenant_id,
     )
+    message = ngettext(
+        "User %(user)s has %(n)s credit now.", "User %(user)s has %(n)s credits now.", done.balance
+    )
     return Done(
-        message=_("User %(user)s has %(n)s credits now.") % {"user": user_id, "n": done.balance},
+        message=message % {"user": user_id, "n": done.balance},
         after={"user_id": user_id, "amount": given["amount"], "balance": done.balance},
     )
 

@@ -9,9 +9,8 @@ import msgspec
 from django import forms
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from jobs.builtin import plans as builtin
 from jobs.domain.plans import EVENTS, WATCHED, PlanAction
@@ -106,7 +105,8 @@ def act(request: HttpRequest, plan_id: int, verb: str) -> HttpResponse:
     plan = Plan.objects.filter(pk=plan_id).first()
     if plan is None or verb not in _VERBS:
         raise Http404(_("There is no such plan."))
-    view, what = plan_view.view(plan), _VERBS[verb]
+    view = plan_view.view(plan)
+    what = _verb(view, verb)
     typed = verb == "execute" and view.preview.typed_count
     return confirm(
         request,
@@ -132,13 +132,25 @@ def buttons(request: HttpRequest, view: PlanView) -> list[PlanButton]:
         return []
     return [
         PlanButton(
-            label=str(_VERBS[verb].label),
+            label=str(what.label),
             url=reverse("admin:jobs_plan_act", args=[view.id, verb]),
-            danger=_VERBS[verb].danger,
+            danger=what.danger,
         )
-        for verb in _ALLOWED.get(view.state, ())
-        if verb != "execute" or view.preview.tasks
+        for verb, what in _offers(view)
     ]
+
+
+def _offers(view: PlanView) -> list[tuple[str, "_Verb"]]:
+    """What its state allows; one without tasks can only be closed."""
+    verbs = [
+        verb for verb in _ALLOWED.get(view.state, ()) if verb != "execute" or view.preview.tasks
+    ]
+    return [(verb, _verb(view, verb)) for verb in verbs]
+
+
+def _verb(view: PlanView, verb: str) -> "_Verb":
+    is_empty = view.state == "preview" and not view.preview.tasks
+    return _CLOSE if verb == "abort" and is_empty else _VERBS[verb]
 
 
 def bulk_buttons(request: HttpRequest, wanted: TaskFilter, tenant: str) -> list[PlanButton]:
@@ -169,13 +181,6 @@ def permissions(view: PlanView) -> tuple[str, ...]:
 
 def url_of(plan_id: int) -> str:
     return reverse("admin:jobs_plan_change", args=[plan_id])
-
-
-def in_undo_window(view: PlanView) -> bool:
-    """Whether the first change is still to come."""
-    return (
-        view.state == "running" and view.starts_at is not None and view.starts_at > timezone.now()
-    )
 
 
 def _least(request: HttpRequest, action: PlanAction) -> tuple[str, ...]:
@@ -255,16 +260,23 @@ def _abort(plan: Plan, given: dict[str, Any], _who: str) -> Done:
     return Done(message=_("The plan is aborted."), after={"state": "aborted"})
 
 
+def _close(plan: Plan, given: dict[str, Any], _who: str) -> Done:
+    operations.abort(plan.pk, tenant_id=plan.tenant_id, reason=given["reason"])
+    return Done(message=_("The plan is closed."), after={"state": "aborted"})
+
+
 def _execute_effects(view: PlanView) -> list[str]:
     preview = view.preview
-    lines = [
-        _("%(action)s: %(n)s tasks of %(users)s users.")
-        % {"action": ACTIONS[view.action], "n": preview.tasks, "users": preview.users}
-    ]
-    if preview.refunded_credits:
-        lines.append(_("%(n)s credits go back.") % {"n": preview.refunded_credits})
-    if preview.charged_credits:
-        lines.append(_("%(n)s credits are charged again.") % {"n": preview.charged_credits})
+    n = preview.tasks
+    tasks = ngettext("%(action)s: %(n)s task.", "%(action)s: %(n)s tasks.", n)
+    lines = [tasks % {"action": ACTIONS[view.action], "n": n}]
+    if n := preview.users:
+        lines.append(ngettext("%(n)s user has some.", "%(n)s users have some.", n) % {"n": n})
+    if n := preview.refunded_credits:
+        lines.append(ngettext("%(n)s credit goes back.", "%(n)s credits go back.", n) % {"n": n})
+    if n := preview.charged_credits:
+        again = ngettext("%(n)s credit is charged again.", "%(n)s credits are charged again.", n)
+        lines.append(again % {"n": n})
     return lines
 
 
@@ -289,6 +301,11 @@ _VERBS = {
         danger=True,
     ),
 }
+_CLOSE = _Verb(
+    label=gettext_lazy("Close"),
+    effects=lambda _view: [_("No task matches its filter: there is nothing to change.")],
+    perform=_close,
+)
 _ALLOWED = {
     "freezing": ("abort",),
     "preview": ("execute", "abort"),

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+
+from jobs.selectors.plan_view import PlanView
 
 ACTIONS = {
     "retry": gettext_lazy("Run All"),
@@ -15,6 +18,7 @@ ACTIONS = {
 STATES = {
     "freezing": gettext_lazy("collecting its tasks"),
     "preview": gettext_lazy("preview: nothing is changed yet"),
+    "undo": gettext_lazy("waiting: may be undone"),
     "running": gettext_lazy("running"),
     "paused": gettext_lazy("paused"),
     "done": gettext_lazy("done"),
@@ -36,6 +40,20 @@ _REASONS = {
     "insufficient_credits": gettext_lazy("its account is short of credits"),
     "locked": gettext_lazy("somebody else held it"),
 }
+
+
+def in_undo_window(view: PlanView) -> bool:
+    """Whether the first change is still to come."""
+    return (
+        view.state == "running" and view.starts_at is not None and view.starts_at > timezone.now()
+    )
+
+
+def state_words(view: PlanView) -> str:
+    """The state as people see it: a plan that is to begin does not run yet, and one may have nothing to do."""
+    if view.state == "preview" and not view.preview.tasks:
+        return _("preview: nothing matches")
+    return str(STATES["undo" if in_undo_window(view) else view.state])
 
 
 def reason_words(code: str) -> str:

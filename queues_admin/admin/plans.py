@@ -19,7 +19,13 @@ from jobs.selectors.plan_view import PlanItemView, PlanView
 from queues_admin.admin import plan_actions
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.keyset import newest_first, with_query
-from queues_admin.admin.plan_words import ACTIONS, STATES, filter_words, reason_words
+from queues_admin.admin.plan_words import (
+    ACTIONS,
+    filter_words,
+    in_undo_window,
+    reason_words,
+    state_words,
+)
 from queues_admin.admin.whose import slug
 
 REFRESH_S = 3
@@ -75,11 +81,11 @@ def detail(request: HttpRequest, plan_id: int) -> HttpResponse:
         plan=view,
         tenant=slug(tenant_id),
         tenant_id=tenant_id,
-        words=STATES[view.state],
+        words=state_words(view),
         filter=filter_words(view.filter),
         skipped=[(reason_words(s.reason), s) for s in view.preview.skipped],
         buttons=plan_actions.buttons(request, view),
-        undo=plan_actions.in_undo_window(view),
+        undo=in_undo_window(view),
         refresh_s=REFRESH_S if moving and not request.GET.get("cursor") else None,
         tabs=_tabs(request, view, chosen),
         items=[(reason_words(i.reason), i) for i in items.items],
@@ -112,7 +118,8 @@ def _line(plan: Plan) -> dict[str, Any]:
     return {
         "view": view,
         "action": ACTIONS[view.action],
-        "words": STATES[view.state],
+        "words": state_words(view),
+        "undo": in_undo_window(view),
         "filter": filter_words(view.filter),
     }
 

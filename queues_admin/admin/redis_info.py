@@ -5,7 +5,7 @@ from typing import Any
 import redis
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop, ngettext
 
 from jobs.lifecycle import redis_versions
 from jobs.models import RedisShard
@@ -94,6 +94,7 @@ def _warnings(info: dict[str, Any]) -> list[str]:
                 "The append-only file is off: a restart loses tickets until they are rebuilt from PostgreSQL."
             )
         )
-    if info.get("evicted_keys"):
-        found.append(_("%(n)s keys were evicted.") % {"n": info["evicted_keys"]})
+    if n := int(info.get("evicted_keys") or 0):
+        evicted = ngettext("%(n)s key was evicted.", "%(n)s keys were evicted.", n)
+        found.append(evicted % {"n": n})
     return found

@@ -8,7 +8,7 @@ from django import forms
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from jobs.domain import ids
 from jobs.domain.errors import Conflict, TaskNotFound
@@ -132,7 +132,11 @@ def _cancel(id_: UUID, given: dict[str, Any], who: str, tenant_id: int) -> Done:
             after=after,
         )
     if done.refunded:
-        message = _("The task is cancelled; %(credits)s credits went back to user %(user)s.")
+        message = ngettext(
+            "The task is cancelled; %(credits)s credit went back to user %(user)s.",
+            "The task is cancelled; %(credits)s credits went back to user %(user)s.",
+            done.credits,
+        )
         return Done(message=message % {"credits": done.credits, "user": done.user_id}, after=after)
     return Done(message=_("The task is cancelled."), after=after)
 
@@ -155,7 +159,11 @@ def _effects(event: Event, view: TaskView) -> list[str]:
     found = [_now_and_then(event, view), *_special(event, view)]
     charged = still_charged(view)
     if charged and event in (Event.CANCEL, Event.DELETE):
-        what = _("%(credits)s credits go back to user %(user)s.")
+        what = ngettext(
+            "%(credits)s credit goes back to user %(user)s.",
+            "%(credits)s credits go back to user %(user)s.",
+            charged,
+        )
         found.append(what % {"credits": charged, "user": view.user_id})
     elif event in (Event.CANCEL, Event.DELETE):
         found.append(_("No credits move."))
@@ -182,7 +190,11 @@ def _special(event: Event, view: TaskView) -> list[str]:
             "queue": view.origin_queue
         }
         if view.credits and view.refunded_credits:
-            again = _("User %(user)s is charged %(credits)s credits again, or it is refused.")
+            again = ngettext(
+                "User %(user)s is charged %(credits)s credit again, or it is refused.",
+                "User %(user)s is charged %(credits)s credits again, or it is refused.",
+                view.credits,
+            )
             return [where, again % {"user": view.user_id, "credits": view.credits}]
         return [where]
     if event is Event.RUN and view.state == "pending":

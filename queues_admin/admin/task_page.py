@@ -16,7 +16,7 @@ from jobs.domain.errors import TaskNotFound
 from jobs.domain.states import state_from_wire, status_from_wire
 from jobs.domain.transitions import Event, actions
 from jobs.models import CreditEntry, PlatformTask
-from jobs.selectors import task_history, tasks
+from jobs.selectors import limits, task_history, tasks
 from jobs.selectors.masking import masked
 from jobs.selectors.task_view import TaskView
 from jobs.store import sealed
@@ -65,6 +65,7 @@ def detail(request: HttpRequest, task_id: str) -> HttpResponse:
         events=[(event, pretty(event.detail) if event.detail else "") for event in events.items],
         entries=_ledger(request, id_),
         platform=_platform(id_),
+        limit=limits.standing(id_),
         related=_related(view),
     )
 

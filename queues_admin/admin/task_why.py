@@ -46,6 +46,7 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
     breaker, breaker_wait_s = _breaker(view.platform)
     shards = ShardCount.objects.filter(pk=task_id).first()
     limit = limits.standing(task_id) if state is State.AGGREGATING else None
+    limit = limit if limit is not None and limit.waits else None
     return WhyFacts(
         state=state,
         status=status,

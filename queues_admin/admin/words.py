@@ -57,6 +57,7 @@ _LEDGER = (
 _EVENTS = (
     gettext_noop("submitted"),
     gettext_noop("ended"),
+    gettext_noop("worker_lost"),
 )
 
 

@@ -7,9 +7,10 @@ from django import forms
 from django.contrib import admin
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from jobs.domain import ids
 from jobs.models import Worker
@@ -165,13 +166,36 @@ def _running(worker_id: int) -> list[dict[str, Any]]:
     ]
 
 
+_FACTS = {
+    "host": gettext_noop("Host"),
+    "pid": gettext_noop("Process id"),
+    "version": gettext_noop("RQ's version"),
+    "queues": gettext_noop("Queues"),
+    "strict": gettext_noop("Strict order of queues"),
+    "concurrency": gettext_noop("Concurrency"),
+    "running": gettext_noop("Running tasks"),
+    "lanes": gettext_noop("By lane"),
+    "succeeded": gettext_noop("Succeeded"),
+    "failed": gettext_noop("Failed"),
+    "quiet": gettext_noop("Quiet"),
+    "rss_bytes": gettext_noop("Memory"),
+    "abandoned_threads": gettext_noop("Abandoned threads"),
+}
+
+
 def _plain(stats: dict[str, Any]) -> list[tuple[str, str]]:
-    """What the process says of itself, as text; its list of tasks is shown apart."""
-    hidden = ("tasks", "running_tasks", "concurrency_wanted")
-    shown = {key: value for key, value in stats.items() if key not in hidden}
-    return [
-        (key, ", ".join(map(str, v)) if isinstance(v, list) else str(v)) for key, v in shown.items()
-    ]
+    """What the process says of itself, in words; its list of tasks is shown apart."""
+    return [(_(words), _fact(key, stats[key])) for key, words in _FACTS.items() if key in stats]
+
+
+def _fact(key: str, value: Any) -> str:
+    if key == "rss_bytes":
+        return str(filesizeformat(value))
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {n}" for name, n in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _living(worker_id: int) -> Worker:

@@ -19,6 +19,7 @@ from jobs.operations.keys import Caller
 from jobs.selectors.paging import part
 from jobs.store import catalog, wall
 from queues_admin.api import auth, envelope, errors, openapi, parsing, throttle
+from queues_admin.api.bodies import WithReason
 from queues_admin.api.envelope import Reply
 
 
@@ -154,6 +155,11 @@ def endpoint(**about: Any) -> Callable[[View], Callable[..., HttpResponse]]:
         return decorated
 
     return wrap
+
+
+def steering(**about: Any) -> Callable[[View], Callable[..., HttpResponse]]:
+    """An endpoint for an operator's hand on something that goes on: scope operate, and a body with a reason or none."""
+    return endpoint(scope="operate", body=WithReason, optional_body=True, **about)
 
 
 class Api(APIView):

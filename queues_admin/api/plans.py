@@ -12,8 +12,8 @@ from jobs.selectors import plans
 from jobs.selectors.paging import Page
 from jobs.selectors.plan_view import PlanItemView, PlanView
 from jobs.selectors.plans import PlanFilter
-from queues_admin.api.bodies import Body, ListQuery, Reason, WithReason
-from queues_admin.api.endpoint import Api, Call, endpoint
+from queues_admin.api.bodies import Body, ListQuery, Reason
+from queues_admin.api.endpoint import Api, Call, endpoint, steering
 from queues_admin.api.envelope import Reply
 
 
@@ -120,12 +120,9 @@ class ExecuteView(Api):
 
 
 class Pause(Api):
-    @endpoint(
+    @steering(
         summary="Pause a plan before its next task",
-        scope="operate",
         action="plan.pause",
-        body=WithReason,
-        optional_body=True,
         data=PlanView,
         raises=(NotFound, Conflict),
     )
@@ -137,12 +134,9 @@ class Pause(Api):
 
 
 class Resume(Api):
-    @endpoint(
+    @steering(
         summary="Resume a paused plan",
-        scope="operate",
         action="plan.resume",
-        body=WithReason,
-        optional_body=True,
         data=PlanView,
         raises=(NotFound, Conflict),
     )
@@ -154,12 +148,9 @@ class Resume(Api):
 
 
 class Abort(Api):
-    @endpoint(
+    @steering(
         summary="End a plan for good; in the undo window nothing has been changed yet",
-        scope="operate",
         action="plan.abort",
-        body=WithReason,
-        optional_body=True,
         data=PlanView,
         raises=(NotFound, Conflict),
     )

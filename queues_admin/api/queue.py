@@ -100,8 +100,8 @@ class Retry(Api):
     def post(self, call: Call) -> Reply:
         task_id, state = _find(call, call.body.task_id, call.body.queue)
         with call.audited(ids.public_id(task_id), before={"state": state.wire}) as after:
-            actions.run_now(task_id, actor=call.actor, tenant_id=call.tenant_id)
-            after["state"] = "pending"
+            now = actions.run_now(task_id, actor=call.actor, tenant_id=call.tenant_id)
+            after["state"] = now.wire
         return Reply(data=tasks.get(task_id, call.tenant_id))
 
 

@@ -17,9 +17,8 @@ from queues_admin.api.bodies import (
     QueueChange,
     QueueDelete,
     ShortListQuery,
-    WithReason,
 )
-from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
+from queues_admin.api.endpoint import Api, Call, Repeats, endpoint, steering
 from queues_admin.api.envelope import Reply
 
 
@@ -90,12 +89,9 @@ class History(Api):
 
 
 class Pause(Api):
-    @endpoint(
+    @steering(
         summary="Pause a queue",
-        scope="operate",
         action="queue.pause",
-        body=WithReason,
-        optional_body=True,
         data=QueueView,
         raises=(NotFound, Conflict),
     )
@@ -107,12 +103,9 @@ class Pause(Api):
 
 
 class Resume(Api):
-    @endpoint(
+    @steering(
         summary="Resume a paused queue",
-        scope="operate",
         action="queue.resume",
-        body=WithReason,
-        optional_body=True,
         data=QueueView,
         raises=(NotFound, Conflict),
     )

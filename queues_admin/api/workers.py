@@ -7,8 +7,8 @@ from jobs.selectors.paging import Page
 from jobs.selectors.workers import WorkerView
 from queues_admin.api import bodies
 from queues_admin.api.answers import Done
-from queues_admin.api.bodies import ShortListQuery, WithReason
-from queues_admin.api.endpoint import Api, Call, endpoint
+from queues_admin.api.bodies import ShortListQuery
+from queues_admin.api.endpoint import Api, Call, endpoint, steering
 from queues_admin.api.envelope import Reply
 
 
@@ -26,12 +26,9 @@ class Workers(Api):
 
 
 class Quiet(Api):
-    @endpoint(
+    @steering(
         summary="Let a worker take no more tasks",
-        scope="operate",
         action="worker.quiet",
-        body=WithReason,
-        optional_body=True,
         data=Done,
         raises=(NotFound,),
     )
@@ -40,12 +37,9 @@ class Quiet(Api):
 
 
 class Stop(Api):
-    @endpoint(
+    @steering(
         summary="Let a worker finish and end",
-        scope="operate",
         action="worker.stop",
-        body=WithReason,
-        optional_body=True,
         data=Done,
         raises=(NotFound,),
     )

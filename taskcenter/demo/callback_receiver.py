@@ -8,12 +8,13 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import structlog
 
 from jobs.builtin import signatures
 from taskcenter.demo import ports
+from taskcenter.demo.stub_http import Listener
 
 log = structlog.get_logger("demo.callbacks")
 
@@ -22,11 +23,8 @@ _REMEMBERED = 2_000
 _TOLERANCE_S = 300
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(Listener):
     """`received` counts deliveries by webhook-id, bounded."""
-
-    daemon_threads = True
-    allow_reuse_address = True
 
     def __init__(self, port: int | None = None) -> None:
         self.received: OrderedDict[str, int] = OrderedDict()

@@ -55,6 +55,13 @@ class Reply:
 App = Callable[[StubRequest], Reply]
 
 
+class Listener(ThreadingHTTPServer):
+    """Takes a burst: behind the usual five waiting connections the kernel resets those that follow."""
+
+    daemon_threads = True
+    request_queue_size = 1024
+
+
 class StubServer:
     """Serves `app` from threads; a context manager. Port 0 takes a free one."""
 
@@ -62,8 +69,7 @@ class StubServer:
         self._app = app
         self._log: deque[dict[str, Any]] = deque(maxlen=20_000)
         self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
-        self._server.daemon_threads = True
+        self._server = Listener(("127.0.0.1", port), self._handler())
         self.base_url = f"http://127.0.0.1:{self._server.server_port}"
 
     def log(self, method: str | None = None, path: str = "/") -> list[dict[str, Any]]:

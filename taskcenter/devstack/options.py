@@ -4,7 +4,8 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,10 +131,18 @@ def child_environment(options: Options, database_url: str, redis_url: str) -> di
     }
 
 
-def remember(options: Options, env: Mapping[str, str]) -> None:
-    """Keep what the stack's processes have and this shell has not, for commands started beside them."""
-    own = {name: value for name, value in env.items() if os.environ.get(name) != value}
+def remember(options: Options, env: Mapping[str, str], settings: Set[str]) -> None:
+    """Keep the stack's settings, and what this shell has not, for commands started beside it."""
+    named = settings | {f"{name}_FILE" for name in settings}
+    own = {k: v for k, v in env.items() if k in named or os.environ.get(k) != v}
     write_private(options.data / "stack.json", json.dumps(own))
+
+
+def demo_env(exported: Mapping[str, str], own: Mapping[str, str]) -> str:
+    """For `source`: programs see what is exported; the shell alone the rest, which `make run` would obey."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in exported.items()]
+    lines += [f"{name}={shlex.quote(value)}\n" for name, value in own.items()]
+    return "".join(lines)
 
 
 def recall(options: Options) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The whole of Task Center on one machine, in the order in which it starts."""
 
 import json
-import shlex
 import subprocess
 import sys
 import urllib.error
@@ -19,6 +18,7 @@ from taskcenter.devstack.process import Child, Spec, StartFailed
 from taskcenter.devstack.redis import Redis
 from taskcenter.devstack.supervisor import Supervisor
 
+_NAMES = "import taskcenter.settings, taskcenter.env as e; print(*dict(e.effective()))"
 _DEMO, _WEB, _SCHEDULER, _WORKER, _REDIS, _POSTGRES = range(6)  # the order of stopping
 
 
@@ -40,11 +40,11 @@ class Stack:
                 f"Port {options.port} is in use by another program; "
                 f"stop it, or choose another port: make run PORT={options.port + 1}"
             )
-        self._check_environment()
+        settings = self._check_environment()
         database_url = options.database_url or self._start_postgres()
         redis_url = options.redis_url or self._start_redis()
         self._env = options_of.child_environment(options, database_url, redis_url)
-        options_of.remember(options, self._env)
+        options_of.remember(options, self._env, settings)
         self._prepare()
         self._start_web()
         self._start_workers()
@@ -54,12 +54,12 @@ class Stack:
             self.supervisor.start(self._manage("demo", "demo", extra_env=token), _DEMO)
         self._greet()
 
-    def _check_environment(self) -> None:
-        """A wrong variable is named before anything is started. Raises StartFailed."""
+    def _check_environment(self) -> set[str]:
+        """The names of all settings; a wrong one is told before anything is started. Raises StartFailed."""
         options = self.options
         urls = (options.database_url or "postgresql://", options.redis_url or "redis://")
         done = subprocess.run(
-            [sys.executable, "-c", "import taskcenter.settings"],
+            [sys.executable, "-c", _NAMES],
             cwd=ROOT,
             env=options_of.child_environment(options, *urls),
             capture_output=True,
@@ -69,6 +69,7 @@ class Stack:
         )
         if done.returncode:
             raise StartFailed(done.stderr.strip().splitlines()[-1])
+        return set(done.stdout.split())
 
     def _start_postgres(self) -> str:
         data = self.options.data
@@ -173,16 +174,17 @@ class Stack:
         return found if isinstance(found, dict) else None
 
     def _write_demo_env(self) -> None:
-        values = {
+        exported = {
             "TASKCENTER_URL": self.options.url,
             "TASKCENTER_TOKEN": self._login["token"],
             "TASKCENTER_USER": self._login["user"],
             "TASKCENTER_PASSWORD": self._login["password"],
+        }
+        own = {
             "DATABASE_URL": self._env["DATABASE_URL"],
             "REDIS_URL": self._env["REDIS_URL"],
         }
-        lines = [f"{name}={shlex.quote(value)}\n" for name, value in values.items()]
-        write_private(self.options.data / "demo.env", "".join(lines))
+        write_private(self.options.data / "demo.env", options_of.demo_env(exported, own))
 
     def _greet(self) -> None:
         self.say(f"Task Center is ready at {self.options.url}")

@@ -8,8 +8,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from jobs.operations import credits, queues, tickets
+from jobs.operations import credits, queues, schedules, tickets
 from jobs.operations.tasks import submit
+from tests.integration.plan_support import draft
 from tests.support.processes import Processes
 from tests.support.wait import eventually
 
@@ -99,6 +100,7 @@ PAGES = (
     "/admin/jobs/worker/",
     "/admin/jobs/schedule/",
     "/admin/jobs/task/",
+    "/admin/jobs/plan/",
     "/admin/jobs/platform/",
     "/admin/jobs/breaker/",
     "/admin/jobs/account/",
@@ -120,6 +122,29 @@ def test_every_page_fits_a_phone_and_breaks_no_content_policy(page: Page) -> Non
         assert answer.ok, path
         wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0, path
+
+
+@pytest.mark.req("V-14", "V-05", "V-06")
+def test_on_a_phone_no_table_scrolls_sideways_and_no_label_covers_the_next(
+    page: Page, processes: Processes
+) -> None:
+    made = submit("debug:noop", queue="low", user_id=7)
+    schedules.create(name="a nightly look at everything", cron="0 3 * * *", type="debug:noop")
+    credits.grant(user_id=7, amount=100, reason="test", actor="test")
+    plan = draft("archive", {"queue": "low"}).pk
+    processes.manage("rqworker", "critical").wait_for("Polling system initialized")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in (*PAGES, f"/admin/jobs/plan/{plan}/", f"/admin/jobs/task/{made.task_id}/"):
+        page.goto(path)
+        wide = page.locator(".tc-scroll").evaluate_all(
+            "all => Math.max(0, ...all.map(e => e.scrollWidth - e.clientWidth))"
+        )
+        assert wide == 0, path
+        short = page.locator(".tc-cards td[data-label]").evaluate_all(
+            "all => all.filter(e => { const label = getComputedStyle(e, '::before').height;"
+            " return parseFloat(label) > e.clientHeight; }).length"
+        )
+        assert short == 0, path
 
 
 def _complaint(message: ConsoleMessage) -> list[str]:

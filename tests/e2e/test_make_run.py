@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ def data() -> Iterator[Path]:
 
 
 @contextmanager
-def _stack(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+def _stack(data: Path, **given: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     port = ports.free_port()
     output = data / "output"
     with output.open("w") as stdout:
@@ -41,6 +40,7 @@ def _stack(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]
                 "TASKCENTER_DATA_DIR": str(data),
                 "PORT": str(port),
                 "DEMO": "0",
+                **given,
             },
             stdout=stdout,
             stderr=subprocess.STDOUT,
@@ -54,8 +54,7 @@ def _stack(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]
 
     try:
         eventually(ready, 90)
-        lines = shlex.split((data / "demo.env").read_text())
-        yield process, dict(line.split("=", 1) for line in lines)
+        yield process, _sourced(data / "demo.env")
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -64,6 +63,15 @@ def _stack(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _sourced(path: Path) -> dict[str, str]:
+    """The environment of a program that a shell starts after `source`."""
+    script = f"source '{path}' && exec env -0"
+    done = subprocess.run(
+        ["bash", "-c", script], env={}, capture_output=True, text=True, check=True, timeout=10
+    )
+    return dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
 
 
 def _environment() -> dict[str, str]:
@@ -92,7 +100,8 @@ def _call(env: dict[str, str], path: str, body: object = None) -> dict[str, obje
 @pytest.mark.req("D-01")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_everything_starts_works_stops_cleanly_and_keeps_its_data(data: Path) -> None:
-    with _stack(data) as (process, env):
+    with _stack(data, TASKCENTER_ENCRYPT_PAYLOADS="true", ASYNQ_READONLY="1") as (process, env):
+        assert "DATABASE_URL" not in env  # or the next `make run` of that shell would use it
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", env["TASKCENTER_URL"])
         made = _call(env, "/api/v1/tasks", {"type": "debug:echo", "payload": {"n": 1}})
         done = _call(env, f"/api/v1/tasks/{made['task_id']}?wait=30")
@@ -104,6 +113,17 @@ def test_everything_starts_works_stops_cleanly_and_keeps_its_data(data: Path) ->
         beside = [sys.executable, "-m", "taskcenter.devstack", "manage", "migrate", "--check"]
         data_dir = {"TASKCENTER_DATA_DIR": str(data)}
         subprocess.run(beside, cwd=ROOT, env={**_environment(), **data_dir}, check=True, timeout=60)
+        ask = "from django.conf import settings as s; print(s.TASKCENTER['ENCRYPT_PAYLOADS'], s.ASYNQ_READONLY)"
+        told = subprocess.run(
+            [*beside[:4], "shell", "--no-imports", "-c", ask],
+            cwd=ROOT,
+            env={**_environment(), **data_dir},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert told.stdout == "True True\n"
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in children)

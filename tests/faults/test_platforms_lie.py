@@ -114,7 +114,9 @@ def test_nonsense_from_a_platform_ends_nothing_but_its_own_task_and_refunds_it_o
     eventually(lambda: books.unfinished() == 0, sized(60, 180), every_s=0.25)
     assert books.check() == []
     ends = dict(books.ask("SELECT id::text, status FROM task"))
-    assert [ends[id_] for id_ in healthy] == [SUCCESS, SUCCESS]
+    quoted = ",".join(f"'{id_}'" for id_ in healthy)
+    words = f"SELECT task_id::text, error FROM task_run WHERE task_id IN ({quoted})"
+    assert [ends[id_] for id_ in healthy] == [SUCCESS, SUCCESS], books.ask(words)
     good = {kind for kind, id_ in made.items() if ends[id_] == SUCCESS}
     assert good <= _GOOD_ENDS
     assert process.alive

@@ -7,11 +7,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from django.core.management import get_commands
 from django.urls import resolve
 
 from jobs.contract.reader import contract
+from jobs.handlers.registry import handler, public_names
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -98,7 +100,9 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
 @pytest.mark.req("D-03")
 def test_every_variable_is_documented_and_every_documented_one_is_read() -> None:
     page = (ROOT / "docs" / "deployment.md").read_text()
-    documented = set(re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE))
+    listed = re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE)
+    documented = set(listed)
+    assert len(listed) == len(documented), "one is listed twice"
     read = _read("taskcenter/settings.py") | _read("taskcenter/devstack/options.py")
     assert read - documented == set(), "not in docs/deployment.md"
     assert documented - read == set(), "read nowhere"
@@ -132,6 +136,26 @@ def test_the_code_of_the_handlers_page_runs_and_its_tests_pass() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.req("S-09")
+def test_the_payloads_of_the_built_in_types_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "handlers.md").read_text().partition("## The handlers that come")[2]
+    rows = re.findall(r"^\| `([\w:]+)`[^|]*\| ([^|]*) \|", page.partition("\n## ")[0], re.MULTILINE)
+    told = dict(rows)
+    own = {n for n in public_names() if handler(n).function.__module__.startswith("jobs.builtin")}
+    assert own - {"platform:run"} <= told.keys()
+    for name, cell in told.items():
+        type_ = handler(name).payload_type
+        if not isinstance(type_, type) or not issubclass(type_, msgspec.Struct):
+            assert cell == "anything", name
+            continue
+        fields = msgspec.structs.fields(type_)
+        assert re.findall(r"`(\w+)`", cell) == [field.name for field in fields], name
+        if name.startswith("debug:"):
+            for field in fields:
+                default = msgspec.json.encode(field.default).decode()
+                assert re.search(rf"`{field.name}` \(`?{re.escape(default)}`?[;,)]", cell), name
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])

@@ -6,8 +6,9 @@ from pathlib import Path
 import polib
 import pytest
 from django.utils import translation
+from django.utils.translation import ngettext
 
-from jobs.management.translations import CATALOG, built, catalogs, msgids
+from jobs.management.translations import CATALOG, built, catalogs, msgids, plurals
 
 ROOT = Path(__file__).parents[2]
 _FIELD = re.compile(r"%\(\w+\)s|%%")
@@ -18,9 +19,14 @@ def catalog() -> polib.POFile:
     return polib.pofile(str(ROOT / CATALOG))
 
 
+def _said(entry: polib.POEntry) -> str:
+    """Chinese has one form for all numbers."""
+    return str(entry.msgstr_plural[0] if entry.msgid_plural else entry.msgstr)
+
+
 @pytest.mark.req("V-13")
 def test_every_text_in_code_and_templates_has_a_chinese_entry(catalog: polib.POFile) -> None:
-    known = {entry.msgid for entry in catalog if entry.msgstr.strip()}
+    known = {entry.msgid for entry in catalog if _said(entry).strip()}
     missing = {text: files for text, files in msgids(ROOT).items() if text not in known}
     assert not missing, "run `make generate`, then translate the empty entries of django.po"
 
@@ -70,7 +76,48 @@ def test_a_translation_keeps_the_fields_of_its_text(catalog: polib.POFile) -> No
         entry.msgid
         for entry in catalog
         if "%(" in entry.msgid
-        and sorted(set(_FIELD.findall(entry.msgid))) != sorted(set(_FIELD.findall(entry.msgstr)))
+        and sorted(set(_FIELD.findall(entry.msgid))) != sorted(set(_FIELD.findall(_said(entry))))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.req("V-13")
+def test_a_text_with_a_number_has_a_form_for_one_and_a_form_for_more() -> None:
+    assert ngettext("%(n)s key was evicted.", "%(n)s keys were evicted.", 1) == (
+        "%(n)s key was evicted."
+    )
+    many = plurals(ROOT)
+    assert many["%(n)s key was evicted."] == "%(n)s keys were evicted."
+    assert many["About %(n)s task fits."] == "About %(n)s tasks fit."
+    with translation.override("zh-hans"):
+        one = ngettext("%(n)s key was evicted.", "%(n)s keys were evicted.", 1)
+        assert one == ngettext("%(n)s key was evicted.", "%(n)s keys were evicted.", 2)
+        assert "evicted" not in one
+
+
+_COUNTED = re.compile(
+    r"%\(\w+\)s (?:tasks|credits|keys|users|minutes|attempts|accounts|runs|queues|shards|entries|members)\b"
+)
+# The number is above one, or a bound that is.
+_MANY = (
+    "runs another",
+    "fan",
+    "has more than",
+    "At most",
+    "A grant is between",
+    "migrated tasks",
+    "queues paused",
+)
+
+
+@pytest.mark.req("V-13")
+def test_no_counted_thing_has_a_plural_only(catalog: polib.POFile) -> None:
+    wrong = [
+        entry.msgid
+        for entry in catalog
+        if _COUNTED.search(entry.msgid)
+        and not entry.msgid_plural
+        and not any(text in entry.msgid for text in _MANY)
     ]
     assert wrong == []
 

@@ -12,6 +12,7 @@ from jobs.operations import plans
 from jobs.operations.tasks import Submitted, submit
 from jobs.selectors.plans import PlanFilter
 from jobs.store import catalog, postgres
+from tests.support.engine import Hand, dead
 
 WAITING, DONE, SKIPPED, FAILED = 0, 1, 2, 3
 
@@ -65,3 +66,10 @@ def many(n: int, **options: Any) -> list[Submitted]:
 def queue_name(task: Submitted) -> str:
     rows = postgres.query("SELECT queue_id FROM task WHERE id = %s", [task.id])
     return catalog.queues(fresh=True).name(rows[0][0])
+
+
+def dead_letters(n: int, **options: Any) -> list[Any]:
+    made = many(n, **options)
+    hand = Hand()
+    hand.settle(hand.claim(), dead)
+    return made

@@ -1,11 +1,13 @@
 """Signing in to the console: wrong passwords lock out one user at one address, for a while."""
 
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 from axes.models import AccessAttempt
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.test import Client
 from pytest_django import Settings
 
@@ -96,3 +98,16 @@ def _ago(seconds: int) -> Any:
     from django.utils import timezone
 
     return timezone.now() - timedelta(seconds=seconds)
+
+
+@pytest.mark.req("S08", "D-05")
+def test_a_lock_is_ended_from_the_command_line_which_counts_in_whole_sentences() -> None:
+    def said() -> str:
+        out = StringIO()
+        call_command("axes_reset_username", "Ann", stdout=out)
+        return out.getvalue()
+
+    _lock()
+    assert said() == "1 failed login removed.\n"  # one record of all tries from one address
+    assert _try(PASSWORD).status_code == 302
+    assert said() == "0 failed logins removed.\n"

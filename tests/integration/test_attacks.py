@@ -20,7 +20,7 @@ from jobs.worker.records import Active
 from jobs.worker.settler import Settler
 from tests.support import api
 from tests.support.api import data, error
-from tests.support.engine import Hand, balance, dead, entries, row, succeeded
+from tests.support.engine import Hand, balance, dead, entries, failed, row, succeeded
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -325,3 +325,31 @@ def test_workers_dead_for_a_day_are_forgotten_unless_something_still_runs_under_
     workers.retire(fresh.id)
     duties.prune()
     assert postgres.query("SELECT name FROM worker ORDER BY id") == [("busy",), ("fresh",)]
+
+
+@pytest.mark.req("C-02", "P-03")
+@pytest.mark.parametrize("given_up", [False, True])
+def test_a_run_whose_end_cannot_be_stored_gets_back_only_what_its_platform_did_not_bill(
+    given_up: bool,
+) -> None:
+    credits.grant(user_id=7, amount=10, reason="r", actor="t")
+    made = submit("debug:noop", callback_url="https://shop.example/", user_id=7, credits=4)
+    if given_up:
+        broken_callback(made.id)
+    hand = Hand()
+    claimed = hand.claim()
+    broken: Any = object()
+    drain(settler(hand, claimed, [replace(failed(claimed[0]), platform=broken, refund=1)]))
+    assert row(made.id, "state", "status") == (5, 5)
+    assert (balance(7), entries(made.id)) == (7, [(2, -4), (3, 1)])
+
+
+@pytest.mark.req("C-02", "P-03")
+def test_a_run_that_is_given_up_after_its_platform_billed_it_all_gets_nothing_back() -> None:
+    credits.grant(user_id=7, amount=10, reason="r", actor="t")
+    made = submit("debug:noop", callback_url="https://shop.example/", user_id=7, credits=4)
+    broken_callback(made.id)
+    hand = Hand()
+    claimed = hand.claim()
+    drain(settler(hand, claimed, [replace(failed(claimed[0]), refund=0)]))
+    assert (balance(7), entries(made.id)) == (6, [(2, -4)])

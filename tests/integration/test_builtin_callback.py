@@ -15,8 +15,10 @@ from standardwebhooks.webhooks import Webhook
 
 from jobs.builtin import http_callback, signatures
 from jobs.builtin.http_callback import Callback, CallbackFailed
+from jobs.domain.errors import Invalid
 from jobs.domain.outcomes import Retry, SkipRetry
 from jobs.handlers import Context
+from jobs.operations.tasks import submit
 from taskcenter.demo.callback_receiver import Receiver
 
 SECRET = "whsec_" + "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
@@ -121,6 +123,23 @@ def test_a_caller_cannot_set_the_headers_that_are_ours(other_side: Recorder) -> 
     assert headers["webhook-signature"] != "v1,x"
     assert headers["host"].startswith("127.0.0.1")
     assert body == b"1"
+
+
+@pytest.mark.req("S-08", "A-03")
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "Connection", "TE", "Expect", "Webhook-Signature"]
+)
+def test_a_header_that_a_callback_could_not_send_as_it_is_said_is_refused_at_submit(
+    name: str,
+) -> None:
+    url, mine = "https://shop.example/hook", {name: "x"}
+    with pytest.raises(Invalid, match=f"'{name}' is set by the sender") as refused:
+        submit("debug:noop", callback_url=url, headers=mine)
+    assert refused.value.details["field"] == "headers"
+    with pytest.raises(Invalid, match=f"'{name}' is set by the sender"):
+        submit("http:callback", {"url": url, "headers": mine})
+    submit("debug:noop", headers=mine)  # for its handler alone
 
 
 @pytest.mark.req("M-05")

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from jobs.builtin import data_sync
 from jobs.builtin.data_sync import Sync
-from jobs.domain.errors import DuplicateTask, Invalid, Misconfigured, Unavailable
+from jobs.domain.errors import DuplicateTask, Invalid, Unavailable
 from jobs.domain.outcomes import Poll, SkipRetry
 from jobs.handlers import Context
 from jobs.models import SyncedRow, SyncPosition
@@ -264,28 +264,6 @@ def test_an_unknown_source_is_refused_at_submit_and_a_plain_key_does_not_sync(
     api.error(api.client("submit").post("/tasks", body), 403)
     with pytest.raises(SkipRetry):
         data_sync.sync(Sync(source="elsewhere"), context())
-
-
-@pytest.mark.req("D-03")
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[orders",
-        "orders = 1",
-        "[orders]\ntable = 'o'\nkey = 'id'\nwatermark = 'at'",
-        "[orders]\ntable = 'o'\nkey = 'id; DROP'\nwatermark = 'at'\nurl = 'sqlite:///x'",
-        "[orders]\ntable = 'o'\nkey = 'id'\nwatermark = 'at'\nurl = 'sqlite:///x'\nurl_env = 'X'",
-        "[orders]\ntable = 'o'\nkey = 'id'\nwatermark = 'at'\nurl = 'sqlite:///x'\nbatch = 0",
-    ],
-)
-def test_a_wrong_file_of_sources_is_refused_by_name(
-    text: str, tmp_path: Path, settings: Settings
-) -> None:
-    path = tmp_path / "wrong.toml"
-    path.write_text(text)
-    settings.TASKCENTER = {**settings.TASKCENTER, "SYNC_SOURCES": str(path)}
-    with pytest.raises(Misconfigured, match="TASKCENTER_SYNC_SOURCES"):
-        sync_sources.sources()
 
 
 def test_an_address_may_stand_in_the_environment(

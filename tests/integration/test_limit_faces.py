@@ -159,6 +159,13 @@ def test_the_console_says_what_a_task_in_line_waits_for() -> None:
     tasks = [submit("debug:noop", limit_key="user:7", limit=2) for _ in range(3)]
     page = text(client.get(f"/admin/jobs/task/{tasks[2].task_id}/"))
     assert "It waits for a free place of user:7: 2 of 2 are taken." in page
+    for made in tasks:
+        page = text(client.get(f"/admin/jobs/task/{made.task_id}/"))
+        assert '<dt>Limit</dt><dd class="tc-id">user:7</dd>' in page
+        assert "<dt>Its places taken</dt><dd>2 / 2</dd>" in page
+    page = text(client.get(f"/admin/jobs/task/{submit('debug:noop').task_id}/"))
+    assert "<dt>Limit</dt>" not in page
     slow = [submit("debug:noop", limit_key="api", limit={"rate": "1/h"}) for _ in range(2)]
     page = text(client.get(f"/admin/jobs/task/{slow[1].task_id}/"))
     assert "It waits for its turn of api: at most 1/h start." in page
+    assert "<dt>Its rate</dt><dd>1/h</dd>" in page

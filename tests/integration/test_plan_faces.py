@@ -133,6 +133,10 @@ def test_the_list_offers_all_that_fit_as_a_plan_and_leads_to_its_report() -> Non
     confirm_post(root, f"/admin/jobs/plan/{plan.pk}/execute/")
     page = root.get(made["Location"])
     assert "Undo window" in text(page)
+    for address in (made["Location"], "/admin/jobs/plan/"):
+        shown = text(root.get(address))
+        assert 'tc-plan-undo">waiting: may be undone<' in shown
+        assert ">running<" not in shown
     assert 'http-equiv="refresh"' in text(page)
     plan.refresh_from_db()
     assert plan.executed_by == "user:root"
@@ -188,6 +192,18 @@ def test_a_plan_needs_the_same_permissions_as_its_tasks_one_by_one() -> None:
     assert finance.get(f"{NEW}?action=cancel&queue=low").status_code == 200
     assert finance.get(f"{NEW}?action=delete&queue=low").status_code == 403
     assert client_of(None).get("/admin/jobs/plan/").status_code == 403
+
+
+@pytest.mark.req("A-05", "V-03")
+def test_a_plan_that_nothing_matches_says_so_and_is_closed() -> None:
+    root, plan = client_of("root"), draft("archive", {"queue": "low"})
+    url = f"/admin/jobs/plan/{plan.pk}/"
+    page = root.get(url)
+    assert "preview: nothing matches" in text(page)
+    assert "No task matches its filter" in text(page)
+    assert [(b.label, b.danger) for b in page.context["buttons"]] == [("Close", False)]
+    confirm_post(root, f"{url}abort/")
+    assert root.get(url).context["buttons"] == []
 
 
 @pytest.mark.req("A-05")

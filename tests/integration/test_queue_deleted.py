@@ -96,10 +96,10 @@ def test_a_task_that_was_claimed_meanwhile_stops_the_deletion(
     hand = Hand()
     ids, pause = hand.fetch(), removing._set_paused
 
-    def claimed_first(queue: catalog.QueueRow, paused: bool) -> bool:
+    def claimed_first(queue: catalog.QueueRow, paused: bool) -> None:
         if paused:
             runs.claim(hand.id, ids)
-        return pause(queue, paused)
+        pause(queue, paused)
 
     monkeypatch.setattr(removing, "_set_paused", claimed_first)
     with pytest.raises(Conflict):

@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 
 from jobs.domain.errors import Invalid
-from jobs.operations import duties, quotas, runs, tasks, tenants, tending, tickets, workers
+from jobs.operations import (
+    duties,
+    quotas,
+    row_claims,
+    runs,
+    tasks,
+    tenants,
+    tending,
+    tickets,
+    workers,
+)
 from jobs.operations.requests import TaskRequest
 from jobs.store import catalog, keys, postgres, rings
 from jobs.store import redis as store
@@ -106,10 +116,10 @@ def test_after_redis_lost_everything_what_runs_is_counted_before_anything_starts
 def test_without_redis_the_rows_keep_the_limit(acme: int) -> None:
     one, other = Hand("one"), Hand("other")
     known = catalog.queues(fresh=True)
-    rows = [(known.get("acme:default"), 2), (known.get("acme:high"), 10)]
-    assert len(runs.claim_pending(one.id, rows, 2)) == 2
-    assert len(runs.claim_pending(other.id, rows, 10)) == 1
-    assert runs.claim_pending(one.id, rows, 10) == []
+    rows = [(known.get("acme:default"), 2, 2), (known.get("acme:high"), 10, 10)]
+    assert len(row_claims.claim_pending(one.id, rows, 2).runs) == 2
+    assert len(row_claims.claim_pending(other.id, rows, 10).runs) == 1
+    assert row_claims.claim_pending(one.id, rows, 10).runs == []
 
 
 def test_counts_that_went_wrong_are_put_right_in_two_steps(acme: int, redis: Any) -> None:

@@ -2,7 +2,9 @@
 
 import itertools
 import threading
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -10,12 +12,13 @@ from jobs.builtin import sweep
 from jobs.domain import ids
 from jobs.domain.errors import InsufficientCredits, Invalid
 from jobs.domain.outcomes import SkipRetry
-from jobs.handlers import Context
-from jobs.models import Account, CreditEntry, ShardCount, TaskInfo
+from jobs.handlers import Context, registry
+from jobs.models import Account, CreditEntry, ShardCount, TaskInfo, TaskRun
 from jobs.operations import credits, sweeps
 from jobs.operations.tasks import submit
+from jobs.store import postgres
 from tests.support import api
-from tests.support.engine import balance, row
+from tests.support.engine import Hand, balance, row, succeeded
 from tests.support.processes import Processes
 from tests.support.wait import eventually
 
@@ -50,6 +53,9 @@ def test_small_balances_are_collected_in_shards_by_a_real_worker(processes: Proc
     assert count >= 3
     processes.manage("rqworker")
     eventually(lambda: row(made.id, "state", "status") == (6, 4), timeout_s=30)
+    api.forget()
+    shown = api.data(api.client("read").get(f"/tasks/{made.task_id}"))
+    assert shown["result"] == {"accounts": 8, "amount": sum(range(1, 9))}
     assert balance(BANK) == 5 + sum(range(1, 9))
     assert [balance(100 + n) for n in range(1, 11)] == [0] * 8 + [9, 10]
     assert balance(999) == 1000
@@ -163,3 +169,20 @@ def test_a_shard_whose_account_is_gone_is_a_dead_letter() -> None:
     Account.objects.filter(user_id=BANK).delete()
     with pytest.raises(SkipRetry):
         run(ids.public_id(ids.new_id()))
+
+
+@pytest.mark.req("S-10")
+def test_a_total_that_fails_keeps_no_shard_from_its_end() -> None:
+    def broken(_parent: UUID) -> Any:
+        return postgres.query("SELECT 1 / 0")
+
+    sweep_type = registry.handler("sweep:collect")
+    made = submit("sweep:collect", {"into": BANK, "at_most": 8, "shard_size": 1_000})
+    shards = TaskInfo.objects.filter(type="sweep:shard").count()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._HANDLERS, "sweep:collect", replace(sweep_type, total=broken))
+        hand = Hand()
+        for _ in range(shards):
+            hand.settle(hand.claim(), succeeded)
+    assert row(made.id, "state", "status") == (6, 4)
+    assert not TaskRun.objects.filter(task_id=made.id).exists()

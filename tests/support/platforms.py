@@ -13,12 +13,13 @@ from uuid import UUID
 import pytest
 from django.db import connections
 
+from jobs.builtin import platform_asking
 from jobs.builtin.platform_run import run_platform_batch
 from jobs.contract import reader
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
 from jobs.lifecycle.settlement import Ending, Returned
-from jobs.operations import credits, duties, platforms, runs
+from jobs.operations import credits, duties, platforms, row_claims, runs
 from jobs.operations.platforms import PlatformSpec
 from jobs.operations.runs import Run
 from jobs.operations.tasks import Submitted, submit
@@ -123,14 +124,26 @@ class Pump:
     def step(self) -> list[Run]:
         """One round; returns what was run."""
         duties.dispatch()
-        claimed = runs.claim_pending(
-            self.hand.id, [(queue, 100) for queue in catalog.queues().rows], 100
-        )
+        queues = [(queue, 100, 100) for queue in catalog.queues().rows]
+        claimed = row_claims.claim_pending(self.hand.id, queues, 100).runs
         polled = [run for run in claimed if run.lane == Lane.PLATFORM]
         settled = self.walk(polled)
         settled += [self._solo(run) for run in claimed if run.lane != Lane.PLATFORM]
         runs.settle(self.hand.id, settled)
-        return claimed
+        return claimed + self.poll()
+
+    def poll(self) -> list[Run]:
+        """Ask about all whose poll is due without a claim, and settle the news; returns whoever was asked about."""
+        queues = [queue.id for queue in catalog.queues().rows]
+        asking = platform_asking.take(queues, 100, floor=duties.EPOCH_ZERO)
+        heard: list[platform_asking.Heard] = []
+        if asking.pairs:
+            self._loop.run_until_complete(platform_asking.ask(asking, heard.append))
+        news = [outcome for _, outcome in platform_asking.bring(self.hand.id, heard)]
+        self.outcomes += news
+        if news:
+            runs.settle(self.hand.id, news)
+        return [run for run, _ in asking.pairs]
 
     def walk(self, claimed: list[Run]) -> list[Outcome]:
         """Only take the platform's part; nothing is settled."""

@@ -64,7 +64,7 @@ def test_all_hindrances_are_told_hardest_first() -> None:
 @pytest.mark.req("V-04")
 def test_the_texts_say_the_numbers() -> None:
     [queued] = why_not_running(replace(WAITS, ahead=30, starts_per_s=10))
-    assert queued.text == "30 tasks are before it, about 3 s."
+    assert queued.text == "Tasks before it: 30, about 3 s."
     [paused] = why_not_running(replace(WAITS, paused=True, paused_reason="deploy 100%"))
     assert paused.text == "Queue default is paused: deploy 100%"
     [full] = why_not_running(replace(WAITS, limit_key="k", limit_running=3, limit_most=3))

@@ -20,7 +20,7 @@ from jobs.worker.frames import Frames
 from jobs.worker.lanes.async_lane import AsyncLane
 from jobs.worker.records import Active
 from jobs.worker.served import Served
-from jobs.worker.slots import LOOK_AHEAD_S, Slots
+from jobs.worker.slots import SHORT_S, Slots
 from jobs.worker.watchdog import Watchdog
 from tests.support.wait import eventually
 
@@ -82,7 +82,7 @@ def test_short_tasks_are_claimed_ahead_and_long_ones_are_not() -> None:
     it = Starts(10)
     for _ in range(5):
         it.slots.admit([active() for _ in range(100)])
-        it.slots.release(Lane.ASYNC, 10, 10 * LOOK_AHEAD_S * 2)
+        it.slots.release(Lane.ASYNC, 10, 10 * SHORT_S * 2)
     assert it.slots.want() == 0
     it = Starts(10)
     end_s = time.monotonic() + 0.2

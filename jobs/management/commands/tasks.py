@@ -133,8 +133,8 @@ def _run(command: Cli, options: Options) -> None:
     tenant_id = cli.tenant_id(options)
 
     def act(task_id: UUID) -> Options:
-        actions.run_now(task_id, actor=cli.actor(), tenant_id=tenant_id)
-        return {"state": "pending"}
+        state = actions.run_now(task_id, actor=cli.actor(), tenant_id=tenant_id)
+        return {"state": state.wire}
 
     _each(command, options, "task.run", act)
 

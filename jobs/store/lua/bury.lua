@@ -5,7 +5,7 @@
 -- Returns  how many tickets it held
 -- Cost  O(tickets held)
 local held = redis.call('HGETALL', KEYS[1])
-redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('DEL', KEYS[1], KEYS[2], 'tc:full:' .. ARGV[1])
 for i = 1, #held, 2 do
   local id, list = held[i], held[i + 1]
   redis.pcall('ZREM', 'rq:wip:' .. parts(list), id .. ':' .. ARGV[1])

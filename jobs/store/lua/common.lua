@@ -13,22 +13,33 @@ end
 
 local function failed(answer) return type(answer) == 'table' and answer.err ~= nil end
 
--- Wake up to `count` of the workers that sleep in an idle set.
-local function wake(set, count)
-  local idle = redis.pcall('SPOP', set, count)
-  if failed(idle) then return 0 end
-  for _, worker in ipairs(idle) do
-    redis.call('RPUSH', 'tc:wake:' .. worker, '1')
-    redis.call('EXPIRE', 'tc:wake:' .. worker, 30)
+-- Wake up to `count` of the workers that sleep in an idle set; not those that have no room for this queue (nil: all).
+local function wake(set, count, queue)
+  local woken, full = 0, {}
+  while woken < count and #full < 64 do
+    local idle = redis.pcall('SPOP', set, count - woken)
+    if failed(idle) or #idle == 0 then break end
+    for _, worker in ipairs(idle) do
+      if queue and redis.pcall('SISMEMBER', 'tc:full:' .. worker, queue) == 1 then
+        full[#full + 1] = worker
+      else
+        redis.call('RPUSH', 'tc:wake:' .. worker, '1')
+        redis.call('EXPIRE', 'tc:wake:' .. worker, 30)
+        woken = woken + 1
+      end
+    end
   end
-  return #idle
+  if #full > 0 then redis.pcall('SADD', set, unpack(full)) end
+  return woken
 end
 
 -- Wake workers that sleep for this list: those of its ring first, then those that serve this queue alone.
 local function wake_for(list, count)
   local queue, slug, ring = parts(list)
-  local woken = wake('tc:idle:' .. ring, count)
-  if slug and woken < count then woken = woken + wake('tc:idle:' .. string.sub(list, 10), count - woken) end
+  local woken = wake('tc:idle:' .. ring, count, queue)
+  if slug and woken < count then
+    woken = woken + wake('tc:idle:' .. string.sub(list, 10), count - woken, queue)
+  end
   return woken
 end
 

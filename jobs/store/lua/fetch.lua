@@ -6,10 +6,12 @@
 -- ARGV  1 epoch  2 worker  3 want  4 score for the started registry  5 was idle (0/1)  6 least turn of a queue
 --       7… a share per source, then pairs: queue, how many more of it this worker may run
 -- Returns  {source index, queue, id, id, …} per turn that gave any; error EPOCH
--- Cost  O(want), whatever the number of queues
+-- Cost  O(want + queues named), whatever the number of others. At most 256 looks at queues, and 1024 at such that this
+--   worker has no room for; every source has its part of them, and the next fetch goes on behind.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error_reply('EPOCH') end
 local worker, want, least, sources = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6]), #KEYS - 2
-local looks, found, held, rooms = 256, {}, {}, {}
+local looks, skips, found, held, rooms = 256, 1024, {}, {}, {}
+local sizes, seen, full, skipped = {}, {}, {}, nil
 local some_held, some_limited = redis.call('EXISTS', 'tc:held') == 1, redis.call('EXISTS', 'tc:limit') == 1
 redis.call('HLEN', KEYS[2])  -- a key of the wrong type must fail before anything is popped
 for i = 7 + sources, #ARGV, 2 do rooms[ARGV[i]] = tonumber(ARGV[i + 1]) end
@@ -20,7 +22,10 @@ local function take(source, list, most)
   if some_held and redis.pcall('SISMEMBER', 'tc:held', queue) == 1 then return 0, false end
   local room, limited = rooms[queue], false
   if room then most = math.min(most, room) end
-  if most <= 0 then return 0, true end
+  if most <= 0 then
+    skipped = skipped or list
+    return 0, true
+  end
   if slug and some_limited then
     limited = tonumber(redis.pcall('HGET', 'tc:limit', slug) or nil)
     if limited then
@@ -52,26 +57,44 @@ local function take(source, list, most)
   return count, count == most and redis.call('LLEN', list) > 0
 end
 
--- Once around a ring at most; every queue gives its turn and goes to the end.
-local function walk(source, ring, share)
+-- Once around a ring at most; every queue gives its turn and goes to the end. Full ones are put aside until the end.
+local function walk(source, ring, share, most_looks, most_skips)
   local size = redis.pcall('ZCARD', ring)
   if failed(size) or size == 0 then return 0 end
+  sizes[source] = sizes[source] or size
   local name, taken, turn = string.sub(ring, 9), 0, math.max(least, math.ceil(share / size))
   local last = tonumber(redis.call('ZRANGE', ring, -1, -1, 'WITHSCORES')[2])
+  local at = string.find(name, ':', 1, true)
+  local lane, aside = at and string.sub(name, at) or '', full[ring] or {}
+  full[ring] = aside
   for _ = 1, size do
-    if taken >= share or looks <= 0 then break end
-    looks = looks - 1
+    if taken >= share or most_looks <= 0 or most_skips <= 0 then break end
     local queue = redis.call('ZPOPMIN', ring)[1]
-    local at = string.find(name, ':', 1, true)
-    local lane = at and string.sub(name, at) or ''
-    local count, stays = take(source, 'rq:queue:' .. queue .. lane, math.min(turn, share - taken))
-    taken = taken + count
-    if stays then
-      last = last + 1
-      redis.call('ZADD', ring, last, queue)
+    seen[source] = (seen[source] or 0) + 1
+    if rooms[queue] == 0 then
+      most_skips, skips = most_skips - 1, skips - 1
+      aside[#aside + 1] = queue
+      skipped = skipped or 'rq:queue:' .. queue .. lane
+    else
+      most_looks, looks = most_looks - 1, looks - 1
+      local count, stays = take(source, 'rq:queue:' .. queue .. lane, math.min(turn, share - taken))
+      taken = taken + count
+      if stays then
+        last = last + 1
+        redis.call('ZADD', ring, last, queue)
+      end
     end
   end
   return taken
+end
+
+-- The queues that were put aside go to the end of their ring.
+local function put_back(ring, aside)
+  if #aside == 0 then return end
+  local last = tonumber(redis.call('ZRANGE', ring, -1, -1, 'WITHSCORES')[2]) or 0
+  local places = {}
+  for i, queue in ipairs(aside) do places[2 * i - 1], places[2 * i] = last + i, queue end
+  redis.call('ZADD', ring, unpack(places))
 end
 
 for pass = 1, 2 do
@@ -79,10 +102,13 @@ for pass = 1, 2 do
     local source = KEYS[k + 2]
     local share = pass == 1 and math.min(want, tonumber(ARGV[6 + k])) or want
     if share > 0 then
-      if string.sub(source, 1, 8) == 'tc:ring:' then walk(k, source, share) else take(k, source, share) end
+      if string.sub(source, 1, 8) ~= 'tc:ring:' then take(k, source, share)
+      elseif pass == 2 then walk(k, source, share, looks, skips)
+      else walk(k, source, share, math.ceil(256 / sources), math.ceil(1024 / sources)) end
     end
   end
 end
+for ring, aside in pairs(full) do put_back(ring, aside) end
 if #held > 0 then redis.call('HSET', KEYS[2], unpack(held)) end
 
 local idle = #found == 0
@@ -91,9 +117,31 @@ for k = 3, #KEYS do
   if idle then redis.pcall('SADD', 'tc:idle:' .. name, worker)
   elseif ARGV[5] == '1' then redis.pcall('SREM', 'tc:idle:' .. name, worker) end
 end
-if idle and looks <= 0 then  -- places of queues that were empty: there may be more behind them
-  redis.call('RPUSH', 'tc:wake:' .. worker, '1')
-  redis.call('EXPIRE', 'tc:wake:' .. worker, 30)
+if idle and next(rooms) then  -- what need not wake it
+  redis.call('DEL', 'tc:full:' .. worker)
+  local names = {}
+  for queue, room in pairs(rooms) do
+    if room == 0 and #names < 1000 then names[#names + 1] = queue end
+  end
+  if #names > 0 then
+    redis.call('SADD', 'tc:full:' .. worker, unpack(names))
+    redis.call('EXPIRE', 'tc:full:' .. worker, 30)
+  end
+end
+if skipped then wake_for(skipped, 1) end  -- another one may have room
+local left, aside = 0, 0  -- in rings that were not seen to their end
+for k = 1, idle and sources or 0 do
+  if (seen[k] or 0) < (sizes[k] or 0) then
+    left, aside = left + redis.call('ZCARD', KEYS[k + 2]), aside + #full[KEYS[k + 2]]
+  end
+end
+if idle and left > 0 then  -- the next fetch goes on at once, but around full queues once in a second
+  local round = aside > 0 and redis.call('INCRBY', 'tc:round:' .. worker, aside) or 0
+  if aside > 0 and round == aside then redis.call('EXPIRE', 'tc:round:' .. worker, 1) end
+  if round < left + aside then
+    redis.call('RPUSH', 'tc:wake:' .. worker, '1')
+    redis.call('EXPIRE', 'tc:wake:' .. worker, 30)
+  end
 elseif not idle and want <= 0 then  -- what is left wakes one more
   for k = 3, #KEYS do
     local is_ring = string.sub(KEYS[k], 1, 8) == 'tc:ring:'

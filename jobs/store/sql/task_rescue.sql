@@ -14,6 +14,11 @@ WITH l AS MATERIALIZED (
   INSERT INTO task_run (task_id, token, run, kind, worker_id, started_at, ended_at, error)
   SELECT id, token - 1, runs, 8, worker_id, started_at, clock_timestamp(),
     'WorkerLost: the worker process died while this task ran' FROM u
+), e AS (
+  INSERT INTO event (task_id, kind, actor, detail)
+  SELECT u.id, 'worker_lost', 'system',
+    jsonb_build_object('worker', w.name, 'attempt', u.runs, 'crashes', u.crashes, 'reason', 'worker lost')
+  FROM u LEFT JOIN worker w ON w.id = u.worker_id
 ), s AS (
   INSERT INTO stat_delta (queue_id, metric, n)
   SELECT queue_id, m, sum(k) FROM u, (VALUES (2, -1), (1, 1), (15, 1)) v(m, k) GROUP BY 1, 2

@@ -1,6 +1,6 @@
 -- What one reads of a task; a dead letter finished with its last failure. The caller adds WHERE (and ORDER BY); side rows come by index, nothing is locked.
 SELECT t.id, t.queue_id, t.origin_id, t.state, t.status, t.progress, t.retried, t.max_retries, t.runs, t.crashes,
-  t.credits, t.run_at, t.started_at,
+  t.credits, CASE WHEN t.run_at IS NOT NULL THEN least(t.run_at, p.poll_at) END AS run_at, t.started_at,
   CASE WHEN t.state = 5 AND t.status = 5 THEN e.ended_at ELSE t.finished_at END AS finished_at, t.timeout_ms, t.deadline, t.ticket,
   i.type, i.user_id, i.business_id, i.trace_id, i.custom_id, i.platform, i.tags, i.payload::text AS payload,
   i.options, i.created_at, w.name AS worker, p.external_id, p.raw_status,

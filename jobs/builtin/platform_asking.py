@@ -1,0 +1,87 @@
+"""Polls of tasks that nobody claimed: take those that are due, ask, and claim only where there is news."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from jobs.builtin import platform_ends as ends
+from jobs.builtin import platform_steps as steps
+from jobs.builtin.platform_run import ask_unclaimed
+from jobs.builtin.platform_walk import Pair
+from jobs.domain.outcomes import Kind, Outcome
+from jobs.operations import platform_facts, platforms, polls
+from jobs.operations.platforms import PlatformSettings
+from jobs.operations.polls import Later
+from jobs.operations.runs import Run
+
+Heard = tuple[Pair, Outcome]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asking:
+    """Whom to ask; `count` rows were due at least, the longest of them since `oldest`."""
+
+    pairs: list[Pair]
+    settings: Mapping[int, PlatformSettings]
+    count: int
+    oldest: datetime | None
+
+
+def take(queue_ids: Sequence[int], want: int, *, floor: datetime) -> Asking:
+    """Up to `want` tasks of these queues whose poll is due; their next polls are settled."""
+    settings: dict[int, PlatformSettings] = {}
+
+    def delays_s(pairs: Sequence[Pair]) -> list[float]:
+        settings.update(platforms.settings_of(sorted({f.platform_id for _, f in pairs})))
+        return [
+            steps.next_delay_s(run, facts, settings[facts.platform_id])
+            if facts.platform_id in settings
+            else polls.NOBODY_S
+            for run, facts in pairs
+        ]
+
+    taken = polls.take(queue_ids, want, delays_s, floor=floor)
+    return Asking(pairs=taken.pairs, settings=settings, count=taken.count, oldest=taken.oldest)
+
+
+async def ask(asking: Asking, report: Callable[[Heard], None]) -> None:
+    """Ask all of them; reported is what has to be written."""
+    by_id = {run.id: (run, facts) for run, facts in asking.pairs}
+    known = []
+    for run, facts in asking.pairs:
+        if facts.platform_id in asking.settings:
+            known.append((run, facts))
+        else:
+            report(((run, facts), ends.lost(run)))
+    await ask_unclaimed(
+        known, asking.settings, lambda outcome: report((by_id[outcome.task_id], outcome))
+    )
+
+
+def bring(worker_id: int, heard: Sequence[Heard]) -> list[tuple[Run, Outcome]]:
+    """Put off what only has to wait, claim what has news; returns the claimed runs with their outcomes, to be settled.
+
+    A task that is not as it was when it was asked about belongs to somebody else, or has ended: what the platform
+    said is for its history.
+    """
+    polls.later([_later(o) for _, o in heard if o.kind is Kind.POSTPONED])
+    news = [(pair, o) for pair, o in heard if o.kind is not Kind.POSTPONED]
+    if not news:
+        return []
+    tokens = polls.claim(worker_id, [run for (run, _), _ in news])
+    platform_facts.late([(o, facts.cycle) for (run, facts), o in news if run.id not in tokens])
+    return [
+        (replace(run, token=tokens[run.id]), replace(o, token=tokens[run.id]))
+        for (run, _), o in news
+        if run.id in tokens
+    ]
+
+
+def _later(outcome: Outcome) -> Later:
+    facts = outcome.platform
+    quiet_s = None if facts is None else facts.poll_s
+    return Later(
+        task_id=outcome.task_id,
+        delay_s=outcome.delay_s if quiet_s is None else quiet_s,
+        polls=0 if facts is None else facts.polls,
+    )

@@ -1,0 +1,16 @@
+"""`manage.py axes_reset_username NAME …`: axes' command, with a sentence for one and one for many."""
+
+from typing import Any
+
+from axes.management.commands import axes_reset_username as of_axes
+from axes.utils import reset
+from django.utils.translation import ngettext
+
+
+class Command(of_axes.Command):  # type: ignore[misc]  # axes has no types
+    help = "Let somebody try to log in again after too many wrong passwords"
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        count = sum(reset(username=name) for name in options["username"])
+        said = ngettext("%(n)s failed login removed.", "%(n)s failed logins removed.", count)
+        self.stdout.write(said % {"n": count})

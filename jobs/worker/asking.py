@@ -1,0 +1,130 @@
+"""Polls without a claim: one thread takes what is due and brings what was heard, the async lane's loop asks."""
+
+import threading
+import time
+from collections import deque
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+
+from jobs.operations import duties, polls
+from jobs.store import catalog
+from jobs.worker import db
+from jobs.worker.records import Active
+
+if TYPE_CHECKING:
+    from jobs.builtin.platform_asking import Asking, Heard
+    from jobs.worker.engine import Engine
+
+log = structlog.get_logger("worker")
+
+_BATCH = 500
+_MOST = 2_000
+_BRING = 500
+_BACKLOG = 1_000
+_IDLE_S = 0.5
+_FULL_S = 0.25
+_LEAST_S = 0.02
+_FLOOR = timedelta(seconds=5)
+_WHOLE_S = 10.0
+
+
+class Asker:
+    """`step` never blocks longer than half a second. What is lost here is asked again: nothing was claimed."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._heard: deque[Heard] = deque()
+        self._out = 0
+        self._moved = threading.Event()
+        self._floor = duties.EPOCH_ZERO
+        self._whole_at_s = 0.0
+        self._away = False
+
+    def step(self) -> None:
+        """Bring what was heard, then take and ask what is due."""
+        try:
+            self._round()
+            self._away = False
+        except db.DOWN as error:
+            if not self._away:
+                log.warning("polls wait for the database", error=str(error).strip())
+            self._away = True
+            db.reset()
+            self._wait(_IDLE_S)
+
+    def _round(self) -> None:
+        engine = self._engine
+        self._moved.clear()
+        self._bring()
+        room = _MOST - self._out
+        if engine.held_back() or room <= 0 or engine.settler.waiting() > _BACKLOG:
+            self._wait(_FULL_S)
+            return
+        floor = self._floor_now()
+        due_s = polls.next_due_s(floor, at_most_s=_IDLE_S)
+        if due_s > 0:
+            self._wait(due_s)
+            return
+        self._take(min(_BATCH, room), floor)
+
+    def _take(self, want: int, floor: datetime) -> None:
+        from jobs.builtin import platform_asking
+
+        served = self._engine.served
+        queues = [row.id for row in catalog.queues().rows if served.serves(row) and not row.paused]
+        asking = platform_asking.take(queues, want, floor=floor)
+        if asking.oldest is not None:
+            self._floor = asking.oldest - _FLOOR
+        if asking.pairs:
+            self._out += len(asking.pairs)
+            loop = self._engine.lanes.loop.loop
+            loop.call_soon_threadsafe(lambda: loop.create_task(self._ask(asking)))
+        elif (
+            asking.count == 0
+        ):  # due, but another's: its queue is not served here, or its row is locked
+            self._wait(_IDLE_S / 2)
+
+    async def _ask(self, asking: "Asking") -> None:
+        from jobs.builtin import platform_asking
+
+        try:
+            await platform_asking.ask(asking, self._hear)
+        except Exception:
+            log.exception("polls failed", count=len(asking.pairs))
+        finally:
+            self._out -= len(asking.pairs)
+            self._moved.set()
+
+    def _hear(self, heard: "Heard") -> None:
+        self._heard.append(heard)
+        self._moved.set()
+
+    def _bring(self) -> None:
+        from jobs.builtin import platform_asking
+
+        engine = self._engine
+        heard = [self._heard.popleft() for _ in range(min(_BRING, len(self._heard)))]
+        if not heard or engine.stopping:
+            return
+        items = []
+        for run, outcome in platform_asking.bring(engine.worker_id, heard):
+            rec = Active(run, catalog.queues().name(run.queue_id), engine.worker_id)
+            rec.done = True
+            engine.active[run.id] = rec
+            items.append((rec, outcome))
+        if items:
+            engine.settler.put(items)
+
+    def _floor_now(self) -> datetime:
+        """Dead index entries are passed by, but for a whole pass every ten seconds (engine rule 21)."""
+        now_s = time.monotonic()
+        if now_s < self._whole_at_s:
+            return self._floor
+        self._whole_at_s = now_s + _WHOLE_S
+        return duties.EPOCH_ZERO
+
+    def _wait(self, seconds: float) -> None:
+        if not self._heard:
+            self._moved.wait(max(_LEAST_S, seconds))

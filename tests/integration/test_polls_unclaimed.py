@@ -1,0 +1,241 @@
+"""Polls without a claim: what they write, who may make them, and that no news is lost or told twice."""
+
+import threading
+
+import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+
+from jobs.builtin import platform_asking
+from jobs.builtin.platform_asking import Asking, Heard
+from jobs.domain.states import State
+from jobs.operations import actions, breakers, duties, polls, queues
+from jobs.operations.tasks import Submitted
+from jobs.store import catalog, postgres
+from tests.support.engine import Hand, balance, entries, row
+from tests.support.platforms import (
+    USER,
+    Pump,
+    Stubbed,
+    ask,
+    fact,
+    fast,
+    pump,
+    stub,
+)
+
+pytestmark = pytest.mark.usefixtures("engine", "fast")
+
+__all__ = ["fast", "pump", "stub"]
+SUCCESS, FAILURE = 4, 5
+
+
+def _ask() -> Submitted:
+    """A task whose answers stay the same once the platform works on it: its progress is 0 % for long."""
+    return ask(never_ends=True, seconds=100_000)
+
+
+def _processing(pump: Pump) -> Submitted:
+    """A task that the platform works on; its next poll is due now."""
+    made = _ask()
+    pump.until(lambda: fact(made, "raw_status") == "processing" and fact(made, "poll_at"))
+    _due(made)
+    return made
+
+
+def _due(made: Submitted) -> None:
+    postgres.query(
+        "UPDATE platform_task SET poll_at = clock_timestamp() - interval '1 millisecond'"
+        " WHERE task_id = %s AND poll_at IS NOT NULL RETURNING 1",
+        [made.id],
+    )
+
+
+def _succeed(stub: Stubbed) -> None:
+    for prediction in stub.app.predictions.values():
+        prediction.input.update(never_ends=False, seconds=0)
+
+
+def _take(*queue_names: str) -> Asking:
+    rows = catalog.queues().rows
+    ids = [q.id for q in rows if not queue_names or q.name in queue_names]
+    return platform_asking.take(ids, 100, floor=duties.EPOCH_ZERO)
+
+
+def _heard(pump: Pump, asking: Asking) -> list[Heard]:
+    heard: list[Heard] = []
+    pump._loop.run_until_complete(platform_asking.ask(asking, heard.append))
+    return heard
+
+
+@pytest.mark.req("F-09", "R-04")
+def test_an_answer_without_news_leaves_the_task_untouched_and_costs_its_other_half_one_update(
+    stub: Stubbed, pump: Pump
+) -> None:
+    made = _processing(pump)
+    before = row(made.id, "xmin::text", "state", "runs", "token")
+    count, polls_ = len(stub.polls()), fact(made, "polls")
+    asking = _take()
+    assert [run.id for run, _ in asking.pairs] == [str(made.id)]
+    assert _heard(pump, asking) == []
+    assert len(stub.polls()) == count + 1
+    assert row(made.id, "xmin::text", "state", "runs", "token") == before
+    assert before[1] == State.SCHEDULED
+    assert fact(made, "polls") == polls_ + 1
+    assert fact(made, "poll_at > clock_timestamp()")
+    assert fact(made, "silent_since") is None
+
+
+@pytest.mark.req("F-09")
+def test_a_hundred_polls_cost_as_many_statements_as_one(stub: Stubbed, pump: Pump) -> None:
+    def statements() -> int:
+        with CaptureQueriesContext(connection) as seen:
+            taken = _take()
+        assert taken.pairs
+        return len(seen)
+
+    _processing(pump)
+    one = statements()
+    for _ in range(99):
+        _ask()
+    quiet = (
+        "SELECT count(*) FROM platform_task WHERE raw_status = 'processing' AND poll_at IS NOT NULL"
+    )
+    pump.until(lambda: postgres.query(quiet)[0][0] == 100)
+    postgres.query("UPDATE platform_task SET poll_at = clock_timestamp() RETURNING 1")
+    assert statements() == one <= 7
+
+
+@pytest.mark.req("C-02", "X-07")
+def test_news_that_two_workers_hear_is_settled_by_one_of_them(stub: Stubbed, pump: Pump) -> None:
+    made = _processing(pump)
+    other = Hand("other")
+    first = _take()
+    _due(made)
+    second = _take()
+    _succeed(stub)
+    heard = _heard(pump, first), _heard(pump, second)
+    assert [len(h) for h in heard] == [1, 1]
+    brought: list[int] = []
+    together = threading.Barrier(2)
+
+    def bring(worker_id: int, news: list[Heard]) -> None:
+        together.wait()
+        brought.append(len(platform_asking.bring(worker_id, news)))
+        connections.close_all()
+
+    workers = zip((pump.hand.id, other.id), heard, strict=True)
+    threads = [threading.Thread(target=bring, args=args) for args in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(brought) == [0, 1]
+    assert row(made.id, "state") == State.ACTIVE
+
+
+@pytest.mark.req("C-02", "C-04")
+def test_news_of_a_task_that_was_cancelled_meanwhile_changes_no_books(
+    stub: Stubbed, pump: Pump
+) -> None:
+    made = _processing(pump)
+    asking = _take()
+    _succeed(stub)
+    heard = _heard(pump, asking)
+    actions.cancel(made.id, actor="test")
+    assert platform_asking.bring(pump.hand.id, heard) == []
+    assert [kind for kind, _ in entries(made.id)] == [2, 3]
+    assert balance(USER) == 30
+    noted = postgres.query("SELECT kind FROM event WHERE task_id = %s ORDER BY id", [made.id])
+    assert [r[0] for r in noted] == ["cancel", "late_success"]
+
+
+@pytest.mark.req("P-03", "X-09")
+def test_a_poll_whose_worker_dies_is_made_again_one_delay_later(stub: Stubbed, pump: Pump) -> None:
+    made = _processing(pump)
+    assert _take().pairs  # and nobody asks
+    assert not _take().pairs
+    _succeed(stub)
+    pump.ends(made)
+    assert row(made.id, "status", "crashes") == (SUCCESS, 0)
+
+
+@pytest.mark.req("A-01", "X-06")
+def test_a_paused_queue_is_not_polled_and_after_a_minute_its_tasks_wait_in_it(
+    stub: Stubbed, pump: Pump
+) -> None:
+    made = _processing(pump)
+    queues.pause("scheduled", reason="test")
+    count = len(stub.polls())
+    assert _take().count == 0
+    assert polls.hand_over() == 0
+    postgres.query(
+        "UPDATE platform_task SET poll_at = poll_at - %s * interval '1 second' RETURNING 1",
+        [polls.NOBODY_S],
+    )
+    assert polls.hand_over() == 1
+    assert fact(made, "poll_at") is None
+    duties.dispatch()
+    assert row(made.id, "state") == State.PENDING
+    queues.resume("scheduled")
+    catalog.forget()
+    pump.until(lambda: fact(made, "poll_at") is not None)
+    assert len(stub.polls()) == count + 1
+
+
+@pytest.mark.req("X-06")
+def test_a_worker_polls_only_tasks_of_its_own_queues(stub: Stubbed, pump: Pump) -> None:
+    made = _processing(pump)
+    assert _take("critical", "default", "low").count == 0
+    assert [run.id for run, _ in _take("scheduled").pairs] == [str(made.id)]
+
+
+@pytest.mark.req("E-05", "R-05")
+def test_an_open_breaker_puts_polls_off_and_uses_up_nothing(stub: Stubbed, pump: Pump) -> None:
+    made = _processing(pump)
+    before = row(made.id, "xmin::text"), fact(made, "polls"), len(stub.polls())
+    breakers.force("stub", "OPEN", until_s=60)
+    heard = _heard(pump, _take())
+    assert len(heard) == 1
+    assert platform_asking.bring(pump.hand.id, heard) == []
+    assert (row(made.id, "xmin::text"), fact(made, "polls"), len(stub.polls())) == before
+    assert fact(made, "poll_at > clock_timestamp()")
+
+
+@pytest.mark.req("R-04")
+def test_after_a_slow_answer_the_delay_counts_from_the_answer(
+    stub: Stubbed, pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _processing(pump)
+    asking = _take()
+    planned = fact(made, "poll_at")
+    monkeypatch.setattr("jobs.builtin.platform_polls._SLOW_S", -1.0)
+    heard = _heard(pump, asking)
+    assert platform_asking.bring(pump.hand.id, heard) == []
+    assert len(heard) == 1
+    assert fact(made, "poll_at") > planned
+
+
+@pytest.mark.req("R-04", "C-02")
+def test_at_its_time_limit_a_task_is_not_asked_about_without_a_claim(
+    stub: Stubbed, pump: Pump
+) -> None:
+    made = _processing(pump)
+    postgres.query(
+        "UPDATE platform_task SET expires_at = clock_timestamp() WHERE task_id = %s RETURNING 1",
+        [made.id],
+    )
+    assert _take().pairs == []
+    assert fact(made, "poll_at") is None
+    pump.drained()
+    assert row(made.id, "status") == FAILURE
+    assert stub.cancels() == 1
+
+
+@pytest.mark.req("E-04")
+def test_a_platform_that_is_deleted_ends_its_tasks(stub: Stubbed, pump: Pump) -> None:
+    made = _processing(pump)
+    postgres.query("DELETE FROM platform WHERE name = 'stub' RETURNING 1")
+    pump.ends(made)
+    assert row(made.id, "status") == FAILURE
+    assert [kind for kind, _ in entries(made.id)] == [2, 3]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from jobs.builtin import platform_steps as steps
+from jobs.builtin.platform_pace import pace
 from jobs.builtin.platform_walk import Pair, Walk
 from jobs.domain import ids
 from jobs.operations.breakers import Heard
@@ -22,7 +23,9 @@ _STOPPED = (base.CancelDone, base.CancelNotFound, base.CancelUnsupported, base.T
 async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
     """Ask about all of them in one request and report."""
     cancels = await _ask_to_cancel(walk, pairs)
+    began_s = time.monotonic()
     answers = await walk.adapter.poll([steps.poll_request(facts) for _, facts in pairs])
+    took_s = time.monotonic() - began_s
     answered = [
         (run, facts, answers.get(run.id) or base.TransientPoll(reason="the adapter left it out"))
         for run, facts in pairs
@@ -37,7 +40,9 @@ async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
         elif time.monotonic() - walk.taken_s > _SLOW_S:
             walk.report(steps.put_off(steps.polled(run, facts, walk.settings, answer)))
     await asyncio.gather(*late)
-    return _heard([answer for _, _, answer in answered])
+    heard = _heard([answer for _, _, answer in answered])
+    pace.note(walk.settings.id, heard, poll_s=took_s)
+    return heard
 
 
 async def _expire(

@@ -142,7 +142,8 @@ async def _admitted(
     admission = await db(breakers.admit, name, service, rate.allowed)
     for pairs in asking[admission.allowed : rate.allowed]:
         for run, facts in pairs:
-            report(steps.postponed(run, facts, settings, admission.wait_s))
+            wait_s = min(admission.wait_s, steps.HELD_S)
+            report(steps.postponed(run, facts, settings, wait_s))
     return asking[: admission.allowed], admission
 
 

@@ -17,9 +17,10 @@ from jobs.operations.platforms import PlatformSettings
 from jobs.operations.runs import Run
 from jobs.platforms import base
 
-_DISABLED_S = 300.0
 _LEAVES_S = 0.02
 """From the moment that a poll is taken to that at which its request leaves: delays are never shortened."""
+HELD_S = 300.0
+"""The longest that anybody is put off for what an operator may end at any moment."""
 
 
 def reference(run: Run, facts: PlatformFactsRow) -> str:
@@ -229,7 +230,7 @@ def disabled(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) -> O
     """Its platform is switched off: it waits and is not failed for it, not even past its time limit."""
     decision = polling.postponed(
         Status(run.status),
-        wait_s=_DISABLED_S,
+        wait_s=HELD_S,
         profile=contract().profile(settings.profile),
         jitter=random.random(),
         polls_in_status=facts.polls,

@@ -7,6 +7,7 @@ import msgspec
 from jobs.builtin import platform_ends as ends
 from jobs.builtin import platform_steps as steps
 from jobs.builtin.platform_http import db
+from jobs.builtin.platform_pace import pace
 from jobs.builtin.platform_walk import Walk
 from jobs.domain import ids
 from jobs.domain.errors import Misconfigured
@@ -45,7 +46,9 @@ async def submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
         return None
     if begun is Begun.BEFORE:
         return await _look_up(walk, run, facts)
-    return await _send(walk, run, facts, payload)
+    heard = await _send(walk, run, facts, payload)
+    pace.note(settings.id, heard)
+    return heard
 
 
 async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> Heard:

@@ -6,7 +6,7 @@ One table in the API maps classes to HTTP statuses.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 _PLACE = re.compile(r"%\((\w+)\)s")
@@ -25,6 +25,7 @@ class TaskCenterError(Exception):
     """Something went wrong."""
 
     code: ClassVar[str] = "error"
+    faults: "tuple[TaskCenterError, ...]" = ()  # when several things are wrong: each of them
 
     def __init__(self, message: str | None = None, **details: object) -> None:
         self.template = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -60,6 +61,18 @@ class TooLarge(TaskCenterError):
     """The payload is larger or deeper than allowed."""
 
     code = "too_large"
+
+
+def refuse(faults: Sequence[TaskCenterError]) -> None:
+    """Raises the one fault there is, or one Invalid with all of them; nothing when there is none."""
+    if not faults:
+        return
+    if len(faults) == 1:
+        raise faults[0]
+    said = [{**fault.details, "message": fault.message} for fault in faults]
+    error = Invalid("Several things are wrong", faults=said)
+    error.faults = tuple(faults)
+    raise error
 
 
 class UnknownType(Invalid):

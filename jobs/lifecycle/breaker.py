@@ -94,6 +94,12 @@ def release(b: Breaker, now_s: float) -> Breaker:
     return Breaker() if b.forced is BreakerState.CLOSED else _half_open(b, now_s)
 
 
+def in_force(b: Breaker, now_s: float) -> Breaker:
+    """The breaker as it is obeyed and shown: a force whose time is over is none any more."""
+    ended = b.forced is not None and b.forced_until_s is not None and now_s >= b.forced_until_s
+    return release(b, now_s) if ended else b
+
+
 def wait_s(b: Breaker, now_s: float, rules: BreakerRules | None = None) -> float:
     """Seconds until it is worth asking `allow` again; 0 when it is now."""
     rules = rules or contract().breaker
@@ -131,10 +137,8 @@ def service_name(base_url: str) -> str:
 
 def _tick(b: Breaker, now_s: float, rules: BreakerRules) -> Breaker:
     """What time alone changes: a force ends, OPEN becomes HALF_OPEN, lost probes are replaced."""
-    if b.forced is not None:
-        ended = b.forced_until_s is not None and now_s >= b.forced_until_s
-        return release(b, now_s) if ended else b
-    if b.opened_at_s is None:
+    b = in_force(b, now_s)
+    if b.forced is not None or b.opened_at_s is None:
         return b
     age_s = now_s - b.opened_at_s
     if b.state is BreakerState.OPEN and age_s >= rules.open_s:

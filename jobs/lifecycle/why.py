@@ -2,16 +2,31 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from jobs.domain.states import State, Status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HoldingBreaker:
+    """One that is not CLOSED, by its name in full. `forced`: by whom, why, until when (None: until released)."""
+
+    name: str
+    state: str = "OPEN"
+    since: datetime | None = None
+    wait_s: float = 0.0
+    forced: bool = False
+    until: datetime | None = None
+    by: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WhyFacts:
     """What is known of a task and its surroundings; None = does not apply or is not known.
 
-    `ahead`: pending tasks before it; `starts_per_s`: how fast its queue starts tasks. `breaker` is
-    the name of one that is not CLOSED, `limit_key` of a limit in whose line it stands: `limit_running`
+    `ahead`: pending tasks before it; `starts_per_s`: how fast its queue starts tasks. `breakers`:
+    those that hold it up, `limit_key` of a limit in whose line it stands: `limit_running`
     of `limit_most` places are taken, `limit_rate` may start.
     """
 
@@ -26,8 +41,7 @@ class WhyFacts:
     paused_reason: str = ""
     run_at_s: float | None = None
     deadline_s: float | None = None
-    breaker: str | None = None
-    breaker_wait_s: float | None = None
+    breakers: tuple[HoldingBreaker, ...] = ()
     live_workers: int | None = None
     free_slots: int | None = None
     handler_known: bool = True
@@ -45,7 +59,7 @@ class WhyFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
-    """`message` is a translatable template for `params`."""
+    """`message` is a translatable template for `params`; times among them are datetimes."""
 
     code: str
     message: str
@@ -128,14 +142,31 @@ def _platform(facts: WhyFacts) -> Iterator[Reason]:
     if facts.platform_disabled is not None:
         message = _("Platform %(name)s is disabled.")
         yield _reason("platform_disabled", message, name=facts.platform_disabled)
-    if facts.breaker is not None:
-        message = _("Circuit breaker %(name)s is not closed; next probe in %(seconds)s s.")
-        wait_s = max(round(facts.breaker_wait_s or 0.0), 0)
-        yield _reason("breaker", message, name=facts.breaker, seconds=wait_s)
+    yield from map(_breaker, facts.breakers)
     if facts.parked:
         yield _reason(
             "parked", _("It is parked until its time limit: the platform does not answer.")
         )
+
+
+def _breaker(b: HoldingBreaker) -> Reason:
+    """Since when; forced: by whom, why and until when, else when it is tried again."""
+    said: dict[str, object] = {"name": b.name, "since": b.since}
+    if not b.forced:
+        message = _(
+            "Circuit breaker %(name)s is %(state)s since %(since)s; next probe in %(seconds)s s."
+        )
+        return _reason("breaker", message, state=b.state, seconds=max(round(b.wait_s), 0), **said)
+    said |= {"by": b.by or "?", "reason": b.reason or "–"}
+    if b.until is None:
+        message = _(
+            "Circuit breaker %(name)s is held open by %(by)s since %(since)s, until it is released: %(reason)s"
+        )
+        return _reason("breaker_forced", message, **said)
+    message = _(
+        "Circuit breaker %(name)s is held open by %(by)s since %(since)s, until %(until)s: %(reason)s"
+    )
+    return _reason("breaker_forced", message, until=b.until, **said)
 
 
 def _time(facts: WhyFacts) -> Iterator[Reason]:

@@ -92,7 +92,10 @@ class PlatformTask(models.Model):
 
 
 class Breaker(models.Model):
-    """A circuit breaker shared by all workers; `name` is `platform:<name>` or `service:<host>`."""
+    """A circuit breaker shared by all workers; `name` is `platform:<name>` or `service:<host>`.
+
+    `forced_at`, `forced_by`, `forced_reason` speak of the last force, and mean nothing once it is over.
+    """
 
     name = models.TextField(primary_key=True)
     state = models.TextField(default="CLOSED")
@@ -102,6 +105,9 @@ class Breaker(models.Model):
     successes = models.IntegerField(default=0)
     forced = models.TextField(null=True)
     forced_until = models.DateTimeField(null=True)
+    forced_at = models.DateTimeField(null=True)
+    forced_by = models.TextField(default="", db_default="")
+    forced_reason = models.TextField(default="", db_default="")
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:

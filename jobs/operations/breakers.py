@@ -13,6 +13,8 @@ from django.db import transaction
 from jobs.domain.errors import Invalid
 from jobs.lifecycle import breaker as rules
 from jobs.lifecycle.breaker import Breaker, BreakerState, name_of
+from jobs.operations import platforms
+from jobs.store import breakers as rows
 from jobs.store import postgres
 
 log = structlog.get_logger("breakers")
@@ -48,7 +50,7 @@ def admit(platform: str, service: str, wanted: int) -> Admission:
     Closed ones cost one read; open and half-open ones are locked, so that all workers share their probes.
     """
     names = (name_of(platform), service)
-    found, now_s = _read(names)
+    found, now_s = rows.read(names)
     if all(b.state is BreakerState.CLOSED and b.forced is None for b in found.values()):
         idle = all(b == Breaker() for b in found.values())
         return _admission(names, wanted, 0.0, now_s, closed=True, idle=idle)
@@ -117,58 +119,38 @@ def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> 
     return any(b.state is BreakerState.OPEN for b in after.values())
 
 
-def force(name: str, state: str, *, until_s: float | None = None) -> None:
+def force(
+    name: str, state: str, *, until_s: float | None = None, by: str = "", reason: str = ""
+) -> None:
     """Hold a breaker OPEN or CLOSED for `until_s` seconds (None: until released). Raises Invalid.
 
-    `name`: a platform's, or a breaker's in full (`service:api.example.com`).
+    `name`: a platform's, or a breaker's in full (`service:api.example.com`). `by`, `reason`: who and why,
+    for those who wait.
     """
     if state not in (BreakerState.OPEN, BreakerState.CLOSED):
         raise Invalid("A breaker is forced OPEN or CLOSED", given=state)
-    wanted = BreakerState(state)
+    wanted, full = BreakerState(state), name_of(name)
 
     def apply(b: Breaker, now_s: float) -> Breaker:
         return rules.force(b, wanted, now_s, until_s=None if until_s is None else now_s + until_s)
 
-    _change_one(name_of(name), apply)
+    with transaction.atomic():
+        _change_one(full, apply)
+        postgres.query(
+            "UPDATE breaker SET forced_at = clock_timestamp(), forced_by = %s, forced_reason = %s"
+            " WHERE name = %s RETURNING 1",
+            [by, reason, full],
+        )
+        if wanted is BreakerState.CLOSED:
+            platforms.poll_soon(platforms.behind(full))
 
 
 def release(name: str) -> None:
-    """End a force."""
-    _change_one(name_of(name), rules.release)
-
-
-_COLUMNS = (
-    "name, state, failures, extract(epoch FROM opened_at)::float8, probes, successes, forced,"
-    " extract(epoch FROM forced_until)::float8"
-)
-
-
-def _read(names: Sequence[str], *, lock: bool = False) -> tuple[dict[str, Breaker], float]:
-    """The breakers, closed where there is no row, and the database's time."""
-    how = "FOR NO KEY UPDATE" if lock else ""
-    rows = postgres.query(
-        f"WITH b AS MATERIALIZED (SELECT * FROM breaker WHERE name = ANY(%s) ORDER BY name {how})"
-        f" SELECT {_COLUMNS} FROM b"
-        " UNION ALL SELECT NULL, NULL, 0, extract(epoch FROM clock_timestamp())::float8, 0, 0, NULL, NULL"
-        " FROM (SELECT count(*) FROM b) last",  # the clock is read when the locks are held
-        [list(names)],
-    )
-    now_s = float(rows.pop()[3])
-    known = {row[0]: _of(row) for row in rows}
-    return {name: known.get(name, Breaker()) for name in names}, now_s
-
-
-def _of(row: postgres.Row) -> Breaker:
-    _, state, failures, opened_s, probes, successes, forced, until_s = row
-    return Breaker(
-        state=BreakerState(state),
-        failures=failures,
-        opened_at_s=opened_s,
-        probes=probes,
-        successes=successes,
-        forced=BreakerState(forced) if forced else None,
-        forced_until_s=until_s,
-    )
+    """End a force; what was put off until its end is polled soon."""
+    full = name_of(name)
+    with transaction.atomic():
+        _change_one(full, rules.release)
+        platforms.poll_soon(platforms.behind(full))
 
 
 Decide = Callable[[dict[str, Breaker], float], dict[str, Breaker]]
@@ -187,7 +169,7 @@ def _change(names: Sequence[str], decide: Decide) -> tuple[dict[str, Breaker], f
             " ON CONFLICT (name) DO NOTHING RETURNING 1",
             [list(names)],
         )
-        before, now_s = _read(names, lock=True)
+        before, now_s = rows.read(names, lock=True)
         after = decide(before, now_s)
         for name in sorted(names):
             if after[name] != before[name]:

@@ -1,20 +1,28 @@
 """Platforms: registering and changing them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from django.db import transaction
 
 from jobs.contract.reader import contract
-from jobs.domain.errors import Conflict, Forbidden, Invalid, UnknownPlatform
-from jobs.lifecycle.breaker import service_name
+from jobs.domain.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    TaskCenterError,
+    UnknownPlatform,
+    refuse,
+)
+from jobs.lifecycle.breaker import name_of, service_name
 from jobs.models import Platform
+from jobs.operations import platform_checks as checks
 from jobs.platforms.base import PlatformConfig
-from jobs.platforms.registry import PROTOCOLS
 from jobs.store import postgres, secrets
 
 LIMITS = ("max_concurrency", "rate_per_s", "price")
+_PLAIN = (*LIMITS, "protocol", "base_url", "profile", "allow_private", "options", "enabled")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +92,7 @@ def change(spec: PlatformSpec, *, may_reach_private: bool = True) -> Platform:
         _apply(platform, spec)
         platform.save()
         if platform.enabled and not was_enabled:
-            _poll_soon(platform)
+            poll_soon([platform])
     return platform
 
 
@@ -97,15 +105,30 @@ def _check_move(platform: Platform, spec: PlatformSpec, may_reach_private: bool)
         raise Invalid("Another `base_url` needs the credential said anew", field="credential")
 
 
-def _poll_soon(platform: Platform) -> None:
-    """Tasks that waited for their platform come within one interval, spread over it; the rest at their own time."""
-    postgres.query(
-        "WITH l AS MATERIALIZED (SELECT t.id FROM platform_task p JOIN task t ON t.id = p.task_id"
-        " WHERE p.platform_id = %s AND t.state = 3 LIMIT 20000 FOR NO KEY UPDATE OF t SKIP LOCKED)"
-        " UPDATE task t SET run_at = clock_timestamp() + random() * %s * interval '1 second'"
-        " FROM l WHERE t.id = l.id RETURNING 1",
-        [platform.pk, contract().profile(platform.profile).max_s],
-    )
+def poll_soon(platforms: Iterable[Platform]) -> None:
+    """Tasks that waited for their platform come within one interval, spread over it; the rest at their own time.
+
+    One that was never asked for waits for its own time, not for the platform.
+    """
+    for platform in platforms:
+        postgres.query(
+            "WITH l AS MATERIALIZED (SELECT t.id FROM platform_task p JOIN task t ON t.id = p.task_id"
+            " WHERE p.platform_id = %(platform)s AND t.state = 3 AND (t.runs > 0 OR p.external_id IS NOT NULL)"
+            " AND t.run_at > clock_timestamp() + %(max_s)s * interval '1 second'"
+            " LIMIT 20000 FOR NO KEY UPDATE OF t SKIP LOCKED)"
+            " UPDATE task t SET run_at = clock_timestamp() + random() * %(max_s)s * interval '1 second'"
+            " FROM l WHERE t.id = l.id RETURNING 1",
+            {"platform": platform.pk, "max_s": contract().profile(platform.profile).max_s},
+        )
+
+
+def behind(breaker: str) -> list[Platform]:
+    """The platforms whose requests need leave of this breaker (its name in full)."""
+    return [
+        p
+        for p in Platform.objects.order_by("name")[:1000]
+        if breaker in (name_of(p.name), service_name(p.base_url))
+    ]
 
 
 def settings_of(platform_ids: Sequence[int]) -> dict[int, PlatformSettings]:
@@ -142,40 +165,24 @@ def _settings(p: Platform) -> PlatformSettings:
     )
 
 
+def faults(spec: PlatformSpec) -> list[TaskCenterError]:
+    """All that `create` or `change` would refuse in what is said, for a form to show at once."""
+    known = Platform.objects.filter(name=spec.name).first()
+    return list(checks.faults(known or Platform(name=spec.name), _said(spec)))
+
+
+def _said(spec: PlatformSpec) -> dict[str, Any]:
+    said = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    return {name: value for name, value in said.items() if value is not None}
+
+
 def _apply(platform: Platform, spec: PlatformSpec) -> None:
-    if spec.protocol is not None and spec.protocol not in PROTOCOLS:
-        raise Invalid(
-            "Unknown protocol '%(protocol)s'",
-            protocol=spec.protocol,
-            field="protocol",
-            known=sorted(PROTOCOLS),
-        )
-    if spec.base_url is not None and not spec.base_url.startswith(("http://", "https://")):
-        raise Invalid("`base_url` must begin with http:// or https://", field="base_url")
-    if spec.profile is not None and spec.profile not in contract().profiles:
-        raise Invalid(
-            "Unknown profile '%(profile)s'",
-            profile=spec.profile,
-            field="profile",
-            known=sorted(contract().profiles),
-        )
-    for name in (
-        "protocol",
-        "base_url",
-        "profile",
-        "allow_private",
-        "max_concurrency",
-        "rate_per_s",
-        "price",
-        "options",
-        "enabled",
-    ):
-        value = getattr(spec, name)
-        if value is not None or (name in spec.lifted and name in LIMITS):
-            setattr(platform, name, value)
+    said = _said(spec)
+    refuse(checks.faults(platform, said))
+    for name in _PLAIN:
+        if name in said or (name in spec.lifted and name in LIMITS):
+            setattr(platform, name, said.get(name))
     if spec.time_limit is not None:
-        if not 1 <= spec.time_limit <= 30 * 86_400:
-            raise Invalid("`time_limit` is between 1 second and 30 days", field="time_limit")
         platform.time_limit_s = spec.time_limit
     if spec.credential is not None:
         platform.credential_sealed = secrets.seal(spec.credential)

@@ -5,7 +5,7 @@ retries are switched off, they would multiply with ours.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import httpx
@@ -29,6 +29,7 @@ from jobs.platforms.base import (
     TransientPoll,
     WebhookHint,
 )
+from jobs.platforms.complaints import CommonOptions, Complaint, address, gettext_noop
 from jobs.platforms.http import Answer, exchange, strict_json
 from jobs.platforms.webhooks import WebhookRefused, read_body, read_jwks, verify_fal
 from jobs.platforms.wire import (
@@ -59,6 +60,11 @@ _CANCELLED = ("client_cancelled", "request_cancelled", "cancelled", "canceled")
 _KEPT = ("status", "request_id", "queue_position", "error", "error_type", "metrics")
 _KEYS_FOR_S = 86_400.0
 _keys: dict[str, tuple[float, list[bytes]]] = {}
+_ = gettext_noop
+
+
+class FalOptions(CommonOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    jwks_url: str = JWKS_URL
 
 
 class FalAdapter:
@@ -67,6 +73,22 @@ class FalAdapter:
     protocol: ClassVar[str] = "fal"
     supports_lookup: ClassVar[bool] = False
     two_phase_cancel: ClassVar[bool] = True
+    options_type: ClassVar[type[FalOptions]] = FalOptions
+
+    @staticmethod
+    def complaints(config: PlatformConfig) -> Iterator[Complaint]:
+        if config.webhook_secret and not _usable(config.webhook_secret):
+            message = _(
+                "The webhook secret of this protocol is a JWKS document (JSON) with an Ed25519 key;"
+                " without one the platform's own is fetched"
+            )
+            yield Complaint(field="webhook_secret", message=message)
+        url = config.options.get("jwks_url", JWKS_URL)
+        if isinstance(url, str) and any(address(url)):
+            message = _(
+                "Option '%(option)s' must be an address that begins with http:// or https://"
+            )
+            yield Complaint(field="options", message=message, params={"option": "jwks_url"})
 
     def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
         self._wire = Wire(config, client)
@@ -202,3 +224,10 @@ def _ended_badly(body: Any, kept: object) -> PollResult:
 def _owner_app(app: str) -> str:
     parts = app.split("/")
     return "/".join(parts[: 3 if parts[0] in _NAMESPACES else 2])
+
+
+def _usable(document: str) -> bool:
+    try:
+        return bool(read_jwks(strict_json(document.encode())))
+    except ValueError:
+        return False

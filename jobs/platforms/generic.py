@@ -1,8 +1,7 @@
 """A platform described by configuration: URL templates and dotted JSON paths in `options` (see `Options`)."""
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import httpx
@@ -32,6 +31,7 @@ from jobs.platforms.base import (
     TransientPoll,
     WebhookHint,
 )
+from jobs.platforms.generic_options import HOLE, Call, Options, complaints
 from jobs.platforms.webhooks import WebhookRefused, lower, read_body, verify_standard
 from jobs.platforms.wire import (
     Wire,
@@ -47,63 +47,11 @@ from jobs.platforms.wire import (
     submit_failure,
 )
 
-_HOLE = re.compile(r"\{(\w+)\}")
-
-
-class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`url` is a path below base_url with `{id}`, `{ids}` or `{reference}`; `items` where a list lies.
-
-    `most`: how many tasks a batch asks about in one request.
-    """
-
-    url: str
-    method: str = "GET"
-    items: str = ""
-    most: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
-
-
-class Submit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Our reference goes into `reference_header` and, if named, the body's `reference_field`."""
-
-    url: str
-    method: str = "POST"
-    reference_header: str = "Idempotency-Key"
-    reference_field: str = ""
-    webhook_field: str = ""
-
-
-class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where things lie in an answer; `progress` is 0-100, `billed` the part 0-1 of a failed or cancelled task."""
-
-    id: str = "id"
-    status: str = "status"
-    result: str = "result"
-    error: str = "error"
-    progress: str = "progress"
-    billed: str = "billed"
-    webhook_id: str = "id"
-
-
-class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`statuses` maps their words to ours; ours are understood without being named."""
-
-    submit: Submit
-    poll: Call
-    cancel: Call | None = None
-    lookup: Call | None = None
-    batch: Call | None = None
-    paths: Paths = Paths()
-    statuses: dict[str, str] = {}
-    auth_header: str = "Authorization"
-    auth_template: str = "Bearer {credential}"
-    two_phase_cancel: bool = False
-    partial_refund: bool = True
-    poll_first_s: float | None = None
-    poll_last_s: float | None = None
-
 
 class GenericAdapter:
     protocol: ClassVar[str] = "generic"
+    options_type: ClassVar[type[Options]] = Options
+    complaints = staticmethod(complaints)
 
     def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
         self._wire = Wire(config, client)
@@ -271,4 +219,4 @@ class GenericAdapter:
 
 def _fill(template: str, **holes: str) -> str:
     """The template with its holes filled, each value escaped for a URL; unknown holes stay as they are."""
-    return _HOLE.sub(lambda hole: quote(holes.get(hole[1], hole[0]), safe=","), template)
+    return HOLE.sub(lambda hole: quote(holes.get(hole[1], hole[0]), safe=","), template)

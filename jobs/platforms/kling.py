@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import httpx
@@ -32,6 +32,7 @@ from jobs.platforms.base import (
     TransientPoll,
     WebhookHint,
 )
+from jobs.platforms.complaints import Complaint, gettext_noop
 from jobs.platforms.http import Answer, NoAnswer
 from jobs.platforms.webhooks import WebhookRefused, read_body
 from jobs.platforms.wire import (
@@ -58,12 +59,22 @@ _KINDS = ("text2video", "image2video")
 _KEPT = ("task_id", "task_status", "task_status_msg", "created_at", "updated_at")
 _NO_SUCH_TASK = (1203,)
 
+_ = gettext_noop
+
 
 class KlingAdapter:
     """Our reference is their `external_task_id`, by which a task can be asked for as well."""
 
     protocol: ClassVar[str] = "kling"
     supports_lookup: ClassVar[bool] = True
+
+    @staticmethod
+    def complaints(config: PlatformConfig) -> Iterator[Complaint]:
+        """They sign nothing: a webhook secret is of no use and of no harm."""
+        keys = config.credential.split(":")
+        if config.credential and (len(keys) != 2 or not all(key.strip() for key in keys)):
+            message = _("The credential of this protocol is `access key:secret key`")
+            yield Complaint(field="credential", message=message)
 
     def __init__(
         self,

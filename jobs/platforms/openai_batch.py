@@ -4,7 +4,7 @@ A request is a line of the batch file, or just its body (then `custom_id`, metho
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import httpx
@@ -32,6 +32,7 @@ from jobs.platforms.base import (
     TransientPoll,
     WebhookHint,
 )
+from jobs.platforms.complaints import CommonOptions, Complaint, header_value, text_secret
 from jobs.platforms.webhooks import WebhookRefused, lower, read_body, verify_standard
 from jobs.platforms.wire import (
     Wire,
@@ -64,12 +65,26 @@ _RESULT = ("output_file_id", "error_file_id", "request_counts", "usage")
 _PAGES = 5
 
 
+class BatchOptions(CommonOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Sent as headers."""
+
+    organization: str = ""
+    project: str = ""
+
+
 class OpenAIBatchAdapter:
     """Our reference travels in the batch's metadata, and the latest batches are looked through for it."""
 
     protocol: ClassVar[str] = "openai_batch"
     supports_lookup: ClassVar[bool] = True
     two_phase_cancel: ClassVar[bool] = True
+    options_type: ClassVar[type[BatchOptions]] = BatchOptions
+
+    @staticmethod
+    def complaints(config: PlatformConfig) -> Iterator[Complaint]:
+        yield from text_secret(config.webhook_secret)
+        for option in ("organization", "project"):
+            yield from header_value(option, config.options.get(option))
 
     def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
         self._wire = Wire(config, client, strip="/v1")

@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 
 from jobs.domain.errors import Misconfigured
+from jobs.platforms import complaints as about
 from jobs.platforms.base import Adapter, PlatformConfig
+from jobs.platforms.complaints import Complaint
 from jobs.platforms.fal import FalAdapter
 from jobs.platforms.generic import GenericAdapter
 from jobs.platforms.kling import KlingAdapter
@@ -31,6 +33,18 @@ def cancels_in_two_phases(protocol: str, options: Mapping[str, Any]) -> bool:
     """Whether a cancel only asks and the platform's final word decides; the option `two_phase_cancel` wins."""
     usual = getattr(PROTOCOLS.get(protocol), "two_phase_cancel", False)
     return bool(options.get("two_phase_cancel", usual))
+
+
+def complaints(config: PlatformConfig) -> list[Complaint]:
+    """All that is wrong with a configuration, before anybody is asked to work with it."""
+    maker = PROTOCOLS.get(config.protocol)
+    own = getattr(maker, "complaints", None)
+    found = [*about.address(config.base_url), *about.credential(config.credential)]
+    if maker is not None:
+        struct = getattr(maker, "options_type", about.CommonOptions)
+        found += about.options(struct, config.options)
+        found += about.text_secret(config.webhook_secret) if own is None else own(config)
+    return found
 
 
 def adapter_for(config: PlatformConfig, client: httpx.AsyncClient) -> Adapter:

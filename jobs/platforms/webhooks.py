@@ -11,6 +11,7 @@ from jobs.domain.errors import Unauthenticated
 from jobs.platforms.http import strict_json
 
 TOLERANCE_S = 300
+STANDARD = "whsec_"
 
 
 class WebhookRefused(Unauthenticated):
@@ -77,13 +78,24 @@ def lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
+def is_secret(text: str) -> bool:
+    """Whether a webhook secret to be stored can be one: behind `whsec_` stands base64."""
+    if not text.startswith(STANDARD):
+        return bool(text)
+    coded = text.removeprefix(STANDARD).rstrip("=")
+    try:
+        return bool(base64.b64decode(coded + "=" * (-len(coded) % 4), validate=True))
+    except ValueError:
+        return False
+
+
 def _key(secret: str) -> bytes:
     if not secret:
         raise WebhookRefused("No webhook secret is stored for this platform")
-    if not secret.startswith("whsec_"):
+    if not secret.startswith(STANDARD):
         return secret.encode()
     try:
-        return base64.b64decode(secret.removeprefix("whsec_") + "==")
+        return base64.b64decode(secret.removeprefix(STANDARD) + "==")
     except binascii.Error as error:
         raise WebhookRefused("The stored webhook secret is not base64") from error
 

@@ -8,7 +8,7 @@ from typing import Literal
 from django.db import DatabaseError, transaction
 
 from jobs.contract.reader import contract
-from jobs.selectors import health, platforms, queues
+from jobs.selectors import breakers, health, platform_silence, queues
 from jobs.selectors.queues import LEVELS, QueueView
 from jobs.store import postgres
 
@@ -97,6 +97,11 @@ def _stored() -> Iterator[Figure]:
         for name, text, read in _COUNTERS:
             yield _by_queue(name, text, "counter", listed, read)
         yield _breakers()
+        yield _one(
+            "taskcenter_unknown_tasks",
+            "Tasks UNKNOWN or lost on their platform for more than 15 minutes, counted up to 10,000",
+            sum(platform_silence.counts().values()),
+        )
         yield from _books()
         yield _one(
             "taskcenter_oldest_transaction_seconds",
@@ -126,8 +131,7 @@ def _by_queue(
 def _breakers() -> Figure:
     states = ("CLOSED", "HALF_OPEN", "OPEN")
     samples: list[tuple[Labels, float]] = [
-        ((("breaker", b.name),), float(states.index(b.forced or b.state)))
-        for b in platforms.breakers()
+        ((("breaker", b.name),), float(states.index(b.state))) for b in breakers.listing()
     ]
     return Figure(
         name="taskcenter_breaker_state",
@@ -157,7 +161,7 @@ def _oldest_transaction_s() -> float:
 
 
 _PLATFORM_SQL = (
-    "SELECT count(*) FILTER (WHERE t.status = 6), count(*) FILTER (WHERE p.contact_errors >= %s)"
+    "SELECT count(*) FILTER (WHERE p.contact_errors >= %s)"
     " FROM task t JOIN platform_task p ON p.task_id = t.id WHERE t.state IN (3, 4) AND t.flags & 2 = 2"
 )
 _kept: dict[str, tuple[float, postgres.Row | None]] = {}
@@ -168,8 +172,7 @@ def _slow() -> Iterator[Figure]:
     limit = contract().polling.contact_error_limit
     seen = _rarely("platform", _PLATFORM_SQL, [limit], every_s=30.0)
     if seen is not None:
-        yield _one("taskcenter_unknown_tasks", "Tasks UNKNOWN on their platform", seen[0])
-        yield _one("taskcenter_parked_tasks", "Tasks parked after too many contact errors", seen[1])
+        yield _one("taskcenter_parked_tasks", "Tasks parked after too many contact errors", seen[0])
 
 
 def _rarely(name: str, sql: str, params: list[int], *, every_s: float) -> postgres.Row | None:

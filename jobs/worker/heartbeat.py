@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from jobs.builtin import platform_pace
 from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable, StaleEpoch
 from jobs.operations import runs, tickets, workers
@@ -153,6 +154,8 @@ def stats(engine: "Engine") -> dict[str, Any]:
         "rss_bytes": rss_bytes(),
         "succeeded": engine.settler.succeeded,
         "failed": engine.settler.failed,
+        "platforms": platform_pace.pace.told(),
+        "pace": {"window_s": platform_pace.WINDOW_S, "bounds_s": platform_pace.BOUNDS_S},
         "tasks": [
             {
                 "id": rec.run.id,

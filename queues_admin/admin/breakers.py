@@ -9,11 +9,12 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from jobs.domain.errors import NotFound
 from jobs.models import Breaker
 from jobs.operations import breakers
-from jobs.selectors import platforms as reading
-from jobs.selectors.platforms import BreakerView
-from queues_admin.admin.base import BackOffice, Route, page
+from jobs.selectors import breakers as reading
+from jobs.selectors import platforms
+from queues_admin.admin.base import BackOffice, Route, actor, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 
 OPERATE = "jobs.operate_platform"
@@ -42,15 +43,18 @@ class BreakerAdmin(BackOffice):
 
 
 def overview(request: HttpRequest) -> HttpResponse:
-    listed = sorted(_all().values(), key=lambda b: b.name)
+    listed = reading.listing()
     return page(request, "breakers.html", title=_("Circuit breakers"), breakers=listed)
 
 
 def act(request: HttpRequest, name: str, verb: str, *, back: str = "") -> HttpResponse:
     """The confirmation page and its POST for open, close and release. `name`: in full, `platform:…` or `service:…`."""
-    breaker = _all().get(name)
-    if breaker is None or verb not in _LABELS:
+    if verb not in _LABELS:
         raise Http404
+    try:
+        breaker = reading.get(name)
+    except NotFound:
+        raise Http404 from None
     return confirm(
         request,
         Change(
@@ -61,7 +65,7 @@ def act(request: HttpRequest, name: str, verb: str, *, back: str = "") -> HttpRe
             effects=_effects(name, verb),
             permissions=(OPERATE,),
             back=back or reverse("admin:jobs_breaker_changelist"),
-            perform=lambda given: _perform(name, verb, given),
+            perform=lambda given: _perform(request, name, verb, given),
             form=OptionalReasonForm if verb == "release" else ForceForm,
             before={"state": breaker.state, "forced": breaker.forced},
             danger=verb != "release",
@@ -82,7 +86,7 @@ def _effects(name: str, verb: str) -> list[str]:
         % {"name": whose}
     ]
     if kind == "service":
-        behind = [p.name for p in reading.listing(None).items if p.service_breaker.name == name]
+        behind = [p.name for p in platforms.listing(None).items if p.service_breaker.name == name]
         found.append(
             _("This holds up every platform behind that address: %(names)s.")
             % {"names": ", ".join(behind) or "–"}
@@ -90,22 +94,22 @@ def _effects(name: str, verb: str) -> list[str]:
     return found
 
 
-def _perform(name: str, verb: str, given: dict[str, Any]) -> Done:
+def _perform(request: HttpRequest, name: str, verb: str, given: dict[str, Any]) -> Done:
     if verb == "release":
         breakers.release(name)
         return Done(message=_("The breaker is left to itself again."), after={"forced": None})
     state, minutes = _STATES[verb], given["minutes"]
-    breakers.force(name, state, until_s=None if minutes is None else minutes * 60.0)
+    breakers.force(
+        name,
+        state,
+        until_s=None if minutes is None else minutes * 60.0,
+        by=actor(request),
+        reason=given["reason"],
+    )
     return Done(
         message=_("The breaker is held %(state)s.") % {"state": state},
         after={"forced": state, "minutes": minutes},
     )
-
-
-def _all() -> dict[str, BreakerView]:
-    """Those that were asked once, and those of registered platforms that were not yet."""
-    found = {b.name: b for p in reading.listing(None).items for b in (p.breaker, p.service_breaker)}
-    return found | {b.name: b for b in reading.breakers()}
 
 
 _STATES = {"open": "OPEN", "close": "CLOSED"}

@@ -1,6 +1,6 @@
 """One way to change anything: a page that says the effect, then a POST with permission, reason and audit entry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from queues_admin.admin.base import actor, address, may, page, read_only, refuse
 from queues_admin.api.errors import text
 
 Perform = Callable[[dict[str, Any]], "Done"]
+Inspect = Callable[[dict[str, Any]], Sequence[TaskCenterError]]
 
 
 class ReasonForm(forms.Form):
@@ -54,7 +55,8 @@ class Change:
     """`action` and `target` name it in the audit log, `effects` are sentences, `back` is where to go afterwards.
 
     `perform` gets the cleaned form and runs in one transaction with the audit entry. `asks`: the form holds the
-    new thing itself; what is wrong with it is said at its fields, and nothing that was typed is lost.
+    new thing itself; what is wrong with it is said at its fields, and nothing that was typed is lost. `inspect`:
+    what the operation would refuse in the fields that the form itself does not, so that all is said at once.
     """
 
     action: str
@@ -70,6 +72,7 @@ class Change:
     before: Any = None
     danger: bool = False
     asks: bool = False
+    inspect: Inspect | None = None
 
 
 def confirm(request: HttpRequest, change: Change) -> HttpResponse:
@@ -83,6 +86,10 @@ def confirm(request: HttpRequest, change: Change) -> HttpResponse:
         return _show(request, change, change.form(initial=change.initial))
     form = change.form(request.POST, initial=change.initial)
     if not form.is_valid():
+        said = set(form.errors)
+        for fault in change.inspect(form.cleaned_data) if change.inspect is not None else ():
+            if _field(fault, form) not in said:
+                _say(form, fault)
         return _show(request, change, form, status=422)
     return _carry_out(request, change, form)
 
@@ -111,7 +118,7 @@ def _carry_out(request: HttpRequest, change: Change, form: ReasonForm) -> HttpRe
             )
     except TaskCenterError as error:
         if change.asks and isinstance(error, Invalid | Conflict):
-            form.add_error(_field(error, form), text(error))
+            _say(form, error)
             return _show(request, change, form, status=422)
         refuse(request, action=change.action, target=change.target, why=str(error)[:500])
         messages.error(request, _("Nothing was changed: %(error)s") % {"error": text(error)})
@@ -120,6 +127,12 @@ def _carry_out(request: HttpRequest, change: Change, form: ReasonForm) -> HttpRe
         return done.show()
     messages.success(request, done.message)
     return HttpResponseRedirect(change.back)
+
+
+def _say(form: ReasonForm, error: TaskCenterError) -> None:
+    """Each fault at its field."""
+    for fault in error.faults or (error,):
+        form.add_error(_field(fault, form), text(fault))
 
 
 def _field(error: TaskCenterError, form: ReasonForm) -> str | None:

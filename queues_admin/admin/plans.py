@@ -18,6 +18,7 @@ from jobs.selectors import plan_view, plans
 from jobs.selectors.plan_view import PlanItemView, PlanView
 from queues_admin.admin import plan_actions
 from queues_admin.admin.base import BackOffice, Route, page
+from queues_admin.admin.csv_file import Echo
 from queues_admin.admin.keyset import newest_first, with_query
 from queues_admin.admin.plan_words import (
     ACTIONS,
@@ -146,15 +147,8 @@ def _tabs(request: HttpRequest, view: PlanView, chosen: str | None) -> list[dict
     ]
 
 
-class _Echo:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> str:
-        return text
-
-
 def _csv(plan_id: int) -> Iterator[str]:
-    writer = csv.writer(_Echo())
+    writer = csv.writer(Echo())
     yield writer.writerow(_COLUMNS)
     for item in plans.every_item(plan_id):
         yield writer.writerow([_cell(item, name) for name in _COLUMNS])

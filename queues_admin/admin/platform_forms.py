@@ -1,5 +1,6 @@
 """Forms that register a platform and change one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -9,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from jobs.contract.reader import contract
-from jobs.domain.errors import Forbidden, NotFound
+from jobs.domain.errors import Forbidden, NotFound, TaskCenterError
 from jobs.operations import platforms
 from jobs.operations.platforms import PlatformSpec
 from jobs.platforms.registry import PROTOCOLS
@@ -91,7 +92,7 @@ class PlatformForm(OptionalReasonForm):
 
 class NewPlatformForm(PlatformForm):
     name = forms.RegexField(
-        r"^[a-z0-9][a-z0-9_-]{0,62}$",
+        r"^[a-z0-9][a-z0-9_-]{0,62}$(?!\n)",
         label=gettext_lazy("Name"),
         help_text=gettext_lazy("Lower-case letters, digits, `-` and `_`. It cannot be changed."),
         error_messages={
@@ -133,6 +134,7 @@ def create(request: HttpRequest) -> HttpResponse:
             form=NewPlatformForm,
             initial={"time_limit": 3600, "profile": "default", "options": {}},
             asks=True,
+            inspect=lambda given: _faults(request, _full(tenant_id, given), given),
         ),
     )
 
@@ -169,15 +171,25 @@ def change(request: HttpRequest, name: str) -> HttpResponse:
             initial=shown,
             before={key: value for key, value in shown.items() if key != "options"},
             asks=True,
+            inspect=lambda given: _faults(request, name, given),
         ),
     )
 
 
+def _full(tenant_id: int, given: dict[str, Any]) -> str:
+    return catalog.full_name(tenant_id, given["name"]) if given.get("name") else ""
+
+
+def _faults(request: HttpRequest, name: str, given: dict[str, Any]) -> Sequence[TaskCenterError]:
+    return platforms.faults(_spec(request, name, given))
+
+
 def _spec(request: HttpRequest, name: str, given: dict[str, Any]) -> PlatformSpec:
     """What was said; an empty limit is none. Private addresses are for admins to allow."""
-    said = {field: given[field] for field in (*_FIELDS, *_MORE) if given[field] not in (None, "")}
-    if not may(request, PRIVATE) and not said["allow_private"]:
-        del said["allow_private"]
+    fields = (*_FIELDS, *_MORE)
+    said = {field: given[field] for field in fields if given.get(field) not in (None, "")}
+    if not may(request, PRIVATE) and not said.get("allow_private"):
+        said.pop("allow_private", None)
     lifted = tuple(field for field in platforms.LIMITS if field not in said)
     return PlatformSpec(name=name, **said, lifted=lifted)
 

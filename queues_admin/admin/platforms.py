@@ -13,7 +13,7 @@ from jobs.lifecycle.breaker import name_of
 from jobs.models import Platform
 from jobs.operations import platforms
 from jobs.operations.platforms import PlatformSpec
-from jobs.selectors import platform_silence
+from jobs.selectors import platform_pace, platform_silence
 from jobs.selectors import platforms as reading
 from queues_admin.admin import breakers
 from queues_admin.admin.base import BackOffice, Route, page
@@ -54,7 +54,7 @@ def overview(request: HttpRequest) -> HttpResponse:
 
 def detail(request: HttpRequest, name: str) -> HttpResponse:
     platform = _get(name)
-    tenant_id = Platform.objects.values_list("tenant_id", flat=True).get(name=name)
+    number, tenant_id = Platform.objects.values_list("pk", "tenant_id").get(name=name)
     return page(
         request,
         "platform.html",
@@ -62,6 +62,10 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
         platform=platform,
         both=[platform.breaker, platform.service_breaker],
         tenant=slug(tenant_id),
+        pace=platform_pace.pace(number),
+        statuses=platform_pace.statuses(number),
+        most=platform_pace.MOST_TASKS,
+        silent=platform_silence.counts(platform_id=number).get(number, 0),
     )
 
 

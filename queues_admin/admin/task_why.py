@@ -1,6 +1,7 @@
 """The facts behind "Why isn't it running?"; the reasoning itself is pure and lives in jobs.lifecycle.why."""
 
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -9,10 +10,10 @@ from django.utils.translation import gettext as _
 from jobs.domain.errors import UnknownType
 from jobs.domain.states import State, Status, state_from_wire, status_from_wire
 from jobs.handlers.registry import handler
-from jobs.lifecycle.breaker import name_of, service_name
-from jobs.lifecycle.why import Reason, WhyFacts, why_not_running
-from jobs.models import Breaker, Platform, Queue, ShardCount, Tenant
-from jobs.selectors import health, limits, workers
+from jobs.lifecycle.why import HoldingBreaker, Reason, WhyFacts, why_not_running
+from jobs.models import Platform, Queue, ShardCount, Tenant
+from jobs.selectors import breakers, health, limits, workers
+from jobs.selectors.breakers import BreakerView
 from jobs.selectors.task_view import TaskView
 from jobs.store import postgres
 from queues_admin.admin.numbers import control
@@ -29,7 +30,13 @@ def reasons(task_id: UUID, view: TaskView) -> list[str]:
 
 
 def _params(reason: Reason) -> dict[str, object]:
-    return {k: word(str(v)) if k == "status" else v for k, v in reason.params.items()}
+    return {k: _shown(k, v) for k, v in reason.params.items()}
+
+
+def _shown(name: str, value: object) -> object:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return word(str(value)) if name == "status" else value
 
 
 def _facts(task_id: UUID, view: TaskView) -> WhyFacts:
@@ -43,7 +50,6 @@ def _facts(task_id: UUID, view: TaskView) -> WhyFacts:
 
 def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> WhyFacts:
     queue = Queue.objects.filter(name=view.queue).first()
-    breaker, breaker_wait_s = _breaker(view.platform)
     shards = ShardCount.objects.filter(pk=task_id).first()
     limit = limits.standing(task_id) if state is State.AGGREGATING else None
     limit = limit if limit is not None and limit.waits else None
@@ -59,8 +65,7 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
         paused_reason=_paused_reason(queue) if queue is not None else "",
         run_at_s=view.next_process_at.timestamp() if view.next_process_at else None,
         deadline_s=view.deadline.timestamp() if view.deadline else None,
-        breaker=breaker,
-        breaker_wait_s=breaker_wait_s,
+        breakers=_breakers(view.platform),
         live_workers=_serving(view.queue),
         handler_known=_known(view.type),
         platform_disabled=_disabled(view.platform),
@@ -104,17 +109,24 @@ def _disabled(platform: str | None) -> str | None:
     return platform if off else None
 
 
-def _breaker(platform: str | None) -> tuple[str | None, float | None]:
-    """(name of a breaker that holds it up, seconds since it opened turned into what is left)."""
+def _breakers(platform: str | None) -> tuple[HoldingBreaker, ...]:
+    """Those of the two, the platform's and its service's, that do not let everything through."""
     if platform is None:
-        return None, None
-    base_url = Platform.objects.filter(name=platform).values_list("base_url", flat=True).first()
-    names = [name_of(platform), service_name(base_url or "")]
-    row = Breaker.objects.filter(name__in=names).exclude(state="CLOSED").first()
-    if row is None:
-        return None, None
-    left_s = 30.0 - (time.time() - row.opened_at.timestamp()) if row.opened_at else 0.0
-    return row.name, max(0.0, left_s)
+        return ()
+    return tuple(_holding(b) for b in breakers.of_platform(platform) if b.holds)
+
+
+def _holding(b: BreakerView) -> HoldingBreaker:
+    return HoldingBreaker(
+        name=b.name,
+        state=b.state,
+        since=b.forced_at or b.opened_at,
+        wait_s=b.wait_s,
+        forced=b.forced is not None,
+        until=b.forced_until,
+        by=b.forced_by,
+        reason=b.forced_reason,
+    )
 
 
 def _ahead(task_id: UUID) -> int:

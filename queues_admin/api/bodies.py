@@ -157,7 +157,7 @@ class PlatformChange(Body, frozen=True, kw_only=True):
 
 
 class PlatformNew(PlatformChange, frozen=True, kw_only=True):
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$(?!\n)")]
 
 
 class ForceBreaker(Body, frozen=True, kw_only=True):

@@ -90,12 +90,16 @@ def brief(error: TaskCenterError) -> dict[str, Any]:
 
 
 def details_of(error: TaskCenterError) -> Mapping[str, Any] | None:
-    """What helps to mend the call; of a wrong request always an object."""
+    """What helps to mend the call; of a wrong request always an object, of several faults each with its message."""
+    if error.faults:
+        return {"faults": [{**fault.details, "message": text(fault)} for fault in error.faults]}
     return error.details or ({} if status_of(type(error)) == 422 else None)
 
 
 def text(error: TaskCenterError) -> str:
     """The message in the caller's language; words of a library stay English, behind the error's translated title."""
+    if error.faults:
+        return f"{translation.gettext(error.template)}: {'; '.join(map(text, error.faults))}"
     title, said = _title(type(error)), translation.gettext(error.template)
     shown = errors.filled(said, error.details)
     if said != error.template or title == _doc(type(error)):

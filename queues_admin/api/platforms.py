@@ -10,9 +10,11 @@ from jobs.domain.errors import Conflict, Forbidden, NotFound
 from jobs.operations import breakers
 from jobs.operations import platforms as operations
 from jobs.operations.platforms import LIMITS, PlatformSpec
+from jobs.selectors import breakers as reading
 from jobs.selectors import platforms
+from jobs.selectors.breakers import BreakerView
 from jobs.selectors.paging import Page
-from jobs.selectors.platforms import BreakerView, PlatformView
+from jobs.selectors.platforms import PlatformView
 from jobs.store import catalog
 from queues_admin.api.bodies import ForceBreaker, PlatformChange, PlatformNew, ShortListQuery
 from queues_admin.api.endpoint import Api, Call, endpoint
@@ -99,7 +101,7 @@ class Breakers(Api):
         data=Page[BreakerView],
     )
     def get(self, call: Call) -> Reply:
-        return call.page(platforms.breakers(_own(call)))
+        return call.page(reading.listing(_own(call)))
 
 
 class NamedBreaker(Api):
@@ -112,7 +114,7 @@ class NamedBreaker(Api):
         raises=(NotFound,),
     )
     def post(self, call: Call, name: str) -> Reply:
-        return _force(call, platforms.breaker(name, _own(call)))
+        return _force(call, reading.get(name, _own(call)))
 
 
 def _get(call: Call, name: str) -> PlatformView:
@@ -135,9 +137,11 @@ def _force(call: Call, before: BreakerView) -> Reply:
         if asked.state is None:
             breakers.release(before.name)
         else:
-            breakers.force(before.name, asked.state, until_s=asked.for_s)
+            breakers.force(
+                before.name, asked.state, until_s=asked.for_s, by=call.actor, reason=asked.reason
+            )
         after["forced"] = asked.state
-    return Reply(data=platforms.breaker(before.name))
+    return Reply(data=reading.get(before.name, _own(call)))
 
 
 def _check_private(call: Call, asked: PlatformChange) -> None:

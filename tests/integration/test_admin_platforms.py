@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from jobs.builtin.platform_pace import BOUNDS_S, WINDOW_S, pace
+from jobs.domain import ids
+from jobs.lifecycle.breaker import service_name
 from jobs.models import AuditEntry, Breaker, Platform
-from jobs.operations import breakers, platforms
+from jobs.operations import breakers, platforms, workers
 from jobs.operations.platforms import PlatformSpec
 from jobs.selectors import platform_silence
 from jobs.store import postgres
@@ -93,11 +96,11 @@ def test_only_admins_allow_private_addresses(operator: Client) -> None:
 
 @pytest.mark.req("V-08", "T-04")
 def test_a_masked_option_is_not_stored_as_stars(operator: Client) -> None:
-    spec = PlatformSpec(name="p1", protocol="generic", base_url="https://x.example")
+    spec = PlatformSpec(name="p1", protocol="fal", base_url="https://x.example")
     platforms.create(spec)
     Platform.objects.update(options={"api_key": "k3y", "n": 1})
     url, same = "/admin/jobs/platform/p1/settings/", {**NEW, "base_url": "https://x.example"}
-    same |= {"protocol": "generic", "credential": ""}
+    same |= {"protocol": "fal", "credential": ""}
     shown = '{"api_key": "********", "n": 1}'
     assert confirm_post(operator, url, **{**same, "options": shown}).status_code == 302
     assert Platform.objects.get().options == {"api_key": "k3y", "n": 1}
@@ -164,9 +167,16 @@ def test_the_page_shows_the_platforms_words_beside_ours_and_what_may_be_done(
         ' answer = \'{"state": "limbo", "token": "hush"}\' WHERE task_id = %s RETURNING 1',
         [quiet.id],
     )
-    page = "/admin/jobs/platform/+unknown/"
+    page, alarm = (
+        "/admin/jobs/platform/+unknown/",
+        "UNKNOWN on their platform for more than 15 minutes",
+    )
     assert operator.get(page).context["lines"] == []
-    _age(quiet, 16)
+    postgres.query("UPDATE task SET status = 6 WHERE id = %s RETURNING 1", [quiet.id])
+    _age(quiet, 14)
+    assert alarm not in text(operator.get("/admin/"))
+    _age(quiet, 2)
+    assert alarm in text(operator.get("/admin/"))
     shown = operator.get(page)
     [line] = shown.context["lines"]
     assert line["view"].task.task_id == quiet.task_id
@@ -203,3 +213,80 @@ def test_a_long_silence_is_paged_and_given_up_tasks_are_listed_apart(
 
 def _cancel_url(task: Any) -> str:
     return f"/admin/jobs/task/{task.task_id}/cancel/"
+
+
+@pytest.mark.req("V-04", "V-08", "E-05")
+def test_a_waiting_tasks_page_names_both_breakers_who_holds_them_until_when_and_why(
+    operator: Client, stub: Stubbed
+) -> None:
+    made = ask(seconds=600)
+    url = f"/admin/jobs/task/{ids.public_id(made.id)}/"
+    service = service_name(stub.server.base_url)
+    confirm_post(operator, f"/admin/jobs/breaker/{service}/open/", reason="their outage", minutes=5)
+    breakers.force("stub", "OPEN", by="key:night", reason="credit used up")
+    said = text(operator.get(url))
+    who = Breaker.objects.get(name=service).forced_by
+    assert who.startswith("user:")
+    for words in (service, who, "their outage", "platform:stub", "key:night", "credit used up"):
+        assert words in said
+    assert f"{Breaker.objects.get(name=service).forced_until:%Y-%m-%d %H:%M:%S}" in said
+    assert "until it is released" in said
+    Breaker.objects.update(forced_until="2020-01-01T00:00:00Z")
+    over = text(operator.get(url))
+    assert "their outage" not in over
+    assert "key:night" not in over
+
+
+@pytest.mark.req("V-08", "E-02")
+def test_all_that_is_wrong_with_a_platform_is_said_in_one_pass_at_its_fields(
+    operator: Client,
+) -> None:
+    wrong = {
+        **NEW,
+        "protocol": "kling",
+        "base_url": "https://x.example/?a=1",
+        "credential": "only-an-access-key",
+        "time_limit": 0,
+        "options": '{"pool_first_s": 1, "partial_refund": "no"}',
+    }
+    answer = operator.post("/admin/jobs/platform/+new/", wrong)
+    assert answer.status_code == 422
+    errors = answer.context["form"].errors
+    assert set(errors) == {"base_url", "credential", "time_limit", "options"}
+    assert len(errors["options"]) == 2
+    assert "only-an-access-key" not in text(answer)
+    fewer = operator.post("/admin/jobs/platform/+new/", {**wrong, "time_limit": 9})
+    assert set(fewer.context["form"].errors) == {"base_url", "credential", "options"}
+    assert not Platform.objects.exists()
+    platforms.create(PlatformSpec(name="p1", protocol="fal", base_url="https://x.example"))
+    edit = operator.post("/admin/jobs/platform/p1/settings/", wrong)
+    assert set(edit.context["form"].errors) == {"base_url", "credential", "time_limit", "options"}
+
+
+@pytest.mark.req("V-08")
+def test_a_platforms_page_tells_poll_latency_error_rate_and_tasks_by_status(
+    operator: Client, stub: Stubbed, pump: Pump, fast: None
+) -> None:
+    assert "Nobody has asked it" in text(operator.get("/admin/jobs/platform/stub/"))
+    pace.forget()
+    over_there = [ask(seconds=60) for _ in range(2)]
+    pump.until(lambda: all((fact(task, "polls") or 0) > 1 for task in over_there))
+    stub.app.down = True
+    failed = ask(seconds=60)
+    pump.until(lambda: (fact(failed, "contact_errors") or 0) > 0)
+    stub.app.down = False
+    number = Platform.objects.get(name="stub").pk
+    told = pace.told()[str(number)]
+    assert told["nothing"] >= 1
+    assert sum(told["polls_s"]) >= 2
+    says = {"platforms": pace.told(), "pace": {"window_s": WINDOW_S, "bounds_s": BOUNDS_S}}
+    for name in ("w1", "w2"):
+        workers.register(name, says)
+    shown = operator.get("/admin/jobs/platform/stub/").context
+    both = sum(told[heard] for heard in ("good", "refused", "nothing")) * 2
+    assert (shown["pace"].requests, shown["pace"].workers) == (both, 2)
+    assert shown["pace"].failed == told["nothing"] * 2
+    assert 0 < shown["pace"].errors_percent < 100
+    assert 0 < shown["pace"].mean_s < 5
+    assert [part.percent for part in shown["pace"].slow] == [50, 95, 99]
+    assert sum(part.count for part in shown["statuses"]) >= 2

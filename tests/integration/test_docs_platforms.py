@@ -34,7 +34,7 @@ def test_the_adapter_of_the_page_takes_a_task_to_its_end(
     made: dict[str, Any] = {}
     exec(compile(code, "platforms.md", "exec"), made)
     protocols = MappingProxyType({**registry.PROTOCOLS, "acme": made["AcmeAdapter"]})
-    for module in ("jobs.platforms.registry", "jobs.operations.platforms"):
+    for module in ("jobs.platforms.registry", "jobs.operations.platform_checks"):
         monkeypatch.setattr(f"{module}.PROTOCOLS", protocols)
     server, app = generic_stub.serve()
     with server:

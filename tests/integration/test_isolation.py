@@ -53,7 +53,7 @@ def _estate(tenant_id: int, slug: str) -> Estate:
         "payload": {"word": MARK},
         "tags": [MARK],
     }
-    platform = {"name": f"{MARK}-p", "protocol": "generic", "base_url": f"https://{MARK}.test"}
+    platform = {"name": f"{MARK}-p", "protocol": "fal", "base_url": f"https://{MARK}.test"}
     made = data(client.post("/tasks", task), 201)
     data(client.post(f"/accounts/{USER}", {"grant": 777, "reason": MARK}))
     schedule = data(client.post("/schedules", {"name": MARK, "cron": "@daily", **NOOP}), 201)

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
-from jobs.domain.errors import Invalid
 from jobs.lifecycle.breaker import service_name
 from jobs.operations import actions, breakers, credits
 from jobs.operations.breakers import Heard
 from jobs.operations.tasks import Submitted, submit
-from jobs.selectors import platforms as reading
 from jobs.store import postgres
 from tests.stubs import openai_stub
 from tests.stubs.openai_stub import OpenAIStub
@@ -151,29 +149,6 @@ def test_a_broken_service_holds_up_all_its_platforms(stub: Stubbed, pump: Pump) 
     assert row(waits.id, "state", "status") == (3, 0)
     stub.app.down = False
     pump.ends(waits, *failing, timeout_s=30)
-
-
-@pytest.mark.req("E-05")
-def test_an_operator_holds_a_breaker_for_a_time_and_it_then_follows_the_platform_again(
-    stub: Stubbed, pump: Pump
-) -> None:
-    breakers.force("stub", "OPEN", until_s=0.5)
-    made = ask(seconds=0.1)
-    pump.step()
-    assert stub.server.log() == []
-    assert reading.get("stub").breaker.forced == "OPEN"
-    pump.ends(made)
-    assert row(made.id, "status") == SUCCESS
-    breakers.force(service_name(stub.server.base_url), "OPEN")
-    held = ask(seconds=0.1)
-    calls = len(stub.server.log())
-    pump.step()
-    assert len(stub.server.log()) == calls
-    breakers.release(service_name(stub.server.base_url))
-    _soon(held)
-    pump.ends(held)
-    with pytest.raises(Invalid):
-        breakers.force("stub", "HALF_OPEN")
 
 
 @pytest.mark.req("R-07")

@@ -103,7 +103,7 @@ def test_a_schedule_of_a_tenant_makes_tasks_in_its_own_queue(admin: ApiClient) -
 @pytest.mark.req("T-01")
 def test_platforms_belong_to_their_tenant_under_its_prefix(engine: None) -> None:
     acme, other = tenants.create("acme"), tenants.create("other")
-    spec = PlatformSpec(name="acme:img", protocol="generic", base_url="https://img.example.org")
+    spec = PlatformSpec(name="acme:img", protocol="fal", base_url="https://img.example.org")
     platforms.create(spec, tenant_id=acme.pk)
     request = TaskRequest(type="platform:run", platform="img")
     made = tasks.submit_request(request, tenant_id=acme.pk)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.domain.states import State, Status
-from jobs.lifecycle.why import WhyFacts, why_not_running
+from jobs.lifecycle.why import HoldingBreaker, WhyFacts, why_not_running
 
 WAITS = WhyFacts(
     state=State.PENDING,
@@ -37,7 +37,8 @@ def _codes(**changes: object) -> list[str]:
         ({"handler_known": False}, "no_handler"),
         ({"limit_key": "user:7"}, "limit"),
         ({"state": State.AGGREGATING, "limit_key": "user:7"}, "limit"),
-        ({"breaker": "platform:kling", "breaker_wait_s": 12.2}, "breaker"),
+        ({"breakers": (HoldingBreaker(name="kling", wait_s=12.2),)}, "breaker"),
+        ({"breakers": (HoldingBreaker(name="kling", forced=True),)}, "breaker_forced"),
         ({"platform_disabled": "kling"}, "platform_disabled"),
         ({"parked": True}, "parked"),
         ({"deadline_s": 999}, "deadline"),

@@ -20,7 +20,7 @@ CREATE TRIGGER queue_changed AFTER INSERT OR DELETE
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0018_polls_unclaimed'),
+        ('jobs', '0019_breaker_forces'),
     ]
 
     operations = [

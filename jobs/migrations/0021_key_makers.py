@@ -12,7 +12,7 @@ WHERE a.action = 'key.create' AND NOT a.refused AND a.after ->> 'key_id' = k.key
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0019_tenant_pauses'),
+        ('jobs', '0020_tenant_pauses'),
     ]
 
     operations = [

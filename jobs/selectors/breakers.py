@@ -1,0 +1,134 @@
+"""Circuit breakers as they are obeyed at this moment: a force whose time is over is shown nowhere."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from jobs.domain.errors import NotFound
+from jobs.lifecycle import breaker as rules
+from jobs.lifecycle.breaker import Breaker, BreakerState, name_of, service_name
+from jobs.models import Platform
+from jobs.store import breakers as rows
+from jobs.store import postgres
+
+_MOST = 1000
+
+
+class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
+    """`forced` is `OPEN` or `CLOSED` while an operator holds it there, with who, why, since and until when.
+
+    `wait_s`: when it is worth asking again, 0 where requests go out now. `forced_by` is empty in a tenant's
+    view of a breaker that all tenants share.
+    """
+
+    name: str
+    state: str
+    failures: int
+    successes: int
+    opened_at: datetime | None
+    forced: str | None
+    forced_until: datetime | None
+    forced_at: datetime | None
+    forced_by: str
+    forced_reason: str
+    wait_s: float
+    updated_at: datetime | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it lets fewer than all requests through."""
+        return self.state != BreakerState.CLOSED
+
+
+def views(names: Iterable[str], *, staff: bool = True) -> dict[str, BreakerView]:
+    """By name; one that nobody has used yet is closed. `staff=False`: without who forced the shared ones."""
+    wanted = list(dict.fromkeys(names))
+    found = {view.name: view for view in _read("WHERE name = ANY(%s)", [wanted])}
+    shown = {name: found.get(name) or _view(name, Breaker(), 0.0) for name in wanted}
+    return shown if staff else {name: _without_staff(view) for name, view in shown.items()}
+
+
+def listing(tenant_id: int | None = None) -> list[BreakerView]:
+    """All breakers, of platforms and of service instances, used or not yet; of a tenant: those of its platforms."""
+    if tenant_id is not None:
+        listed = views(sorted(_of_tenant(tenant_id)), staff=False).values()
+    else:
+        known = {view.name: view for view in _read("ORDER BY name LIMIT %s", [_MOST])}
+        listed = (views(_configured()) | known).values()
+    return sorted(listed, key=lambda view: view.name)[:_MOST]
+
+
+def get(name: str, tenant_id: int | None = None) -> BreakerView:
+    """One by its name in full. Raises NotFound for one that no platform has and nobody asked, or a stranger's."""
+    if tenant_id is not None:
+        there = name in _of_tenant(tenant_id)
+    else:
+        there = bool(_read("WHERE name = %s", [name])) or name in _configured()
+    if not there:
+        raise NotFound("There is no such breaker", breaker=name)
+    return views([name], staff=tenant_id is None)[name]
+
+
+def of_platform(name: str) -> list[BreakerView]:
+    """The two that a request to this platform needs leave of; none for a platform that is not there."""
+    url = Platform.objects.filter(name=name).values_list("base_url", flat=True).first()
+    return [] if url is None else list(views([name_of(name), service_name(url)]).values())
+
+
+def _of_tenant(tenant_id: int) -> set[str]:
+    """Service instances are shared by all tenants: their breakers are nobody's own."""
+    names = Platform.objects.filter(tenant_id=tenant_id).values_list("name", flat=True)
+    return {name_of(name) for name in names}
+
+
+def _configured() -> list[str]:
+    """Both breakers of every registered platform."""
+    pairs = Platform.objects.order_by("name").values_list("name", "base_url")[:_MOST]
+    return sorted({full for name, url in pairs for full in (name_of(name), service_name(url))})
+
+
+def _read(which: str, params: Sequence[object]) -> list[BreakerView]:
+    found = postgres.query(
+        f"SELECT {rows.COLUMNS}, forced_at, forced_by, forced_reason, updated_at,"
+        f" extract(epoch FROM clock_timestamp())::float8 FROM breaker {which}",
+        list(params),
+    )
+    return [_of_row(row) for row in found]
+
+
+def _of_row(row: postgres.Row) -> BreakerView:
+    *stored, forced_at, by, reason, updated_at, now_s = row
+    view = _view(row[0], rows.of_row(tuple(stored)), now_s)
+    if view.forced is None:
+        return msgspec.structs.replace(view, updated_at=updated_at)
+    return msgspec.structs.replace(
+        view, forced_at=forced_at, forced_by=by, forced_reason=reason, updated_at=updated_at
+    )
+
+
+def _view(name: str, stored: Breaker, now_s: float) -> BreakerView:
+    b = rules.in_force(stored, now_s)
+    return BreakerView(
+        name=name,
+        state=b.state.value,
+        failures=b.failures,
+        successes=b.successes,
+        opened_at=_time(b.opened_at_s),
+        forced=b.forced.value if b.forced else None,
+        forced_until=_time(b.forced_until_s),
+        forced_at=None,
+        forced_by="",
+        forced_reason="",
+        wait_s=round(rules.wait_s(b, now_s), 3),
+        updated_at=None,
+    )
+
+
+def _time(at_s: float | None) -> datetime | None:
+    return None if at_s is None else datetime.fromtimestamp(at_s, UTC)
+
+
+def _without_staff(view: BreakerView) -> BreakerView:
+    shared = view.name.startswith("service:")
+    return msgspec.structs.replace(view, forced_by="") if shared else view

@@ -111,13 +111,8 @@ def poll_soon(platforms: Iterable[Platform]) -> None:
     One that was never asked for waits for its own time, not for the platform.
     """
     for platform in platforms:
-        postgres.query(
-            "WITH l AS MATERIALIZED (SELECT t.id FROM platform_task p JOIN task t ON t.id = p.task_id"
-            " WHERE p.platform_id = %(platform)s AND t.state = 3 AND (t.runs > 0 OR p.external_id IS NOT NULL)"
-            " AND t.run_at > clock_timestamp() + %(max_s)s * interval '1 second'"
-            " LIMIT 20000 FOR NO KEY UPDATE OF t SKIP LOCKED)"
-            " UPDATE task t SET run_at = clock_timestamp() + random() * %(max_s)s * interval '1 second'"
-            " FROM l WHERE t.id = l.id RETURNING 1",
+        postgres.execute(
+            "poll_soon",
             {"platform": platform.pk, "max_s": contract().profile(platform.profile).max_s},
         )
 

@@ -1,8 +1,8 @@
 """A circuit breaker as an immutable value: callers keep it where all workers see it."""
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 from jobs.contract.reader import contract
 from jobs.contract.shapes import BreakerRules
@@ -131,8 +131,12 @@ def name_of(platform: str) -> str:
 
 
 def service_name(base_url: str) -> str:
-    """The breaker of the service instance behind a URL: its host, and its port if it has one of its own."""
-    return f"service:{urlsplit(base_url).netloc.rpartition('@')[2].lower()}"
+    """The breaker of the service instance behind a URL: its host, and its port if it has one of its own.
+
+    By hand: an address that no URL could be must not fail for all who list breakers.
+    """
+    authority = re.split(r"[/?#]", base_url.partition("://")[2], maxsplit=1)[0]
+    return f"service:{authority.rpartition('@')[2].lower()}"
 
 
 def _tick(b: Breaker, now_s: float, rules: BreakerRules) -> Breaker:

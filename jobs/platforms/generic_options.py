@@ -135,9 +135,9 @@ def _url(
 def _same_origin(base_url: str, url: str) -> bool:
     try:
         base, other = httpx.URL(base_url), httpx.URL(HOLE.sub("x", url))
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeError):
         return False
-    return (base.scheme, base.host, base.port) == (other.scheme, other.host, other.port)
+    return (base.scheme, base.raw_host, base.port) == (other.scheme, other.raw_host, other.port)
 
 
 def _header(option: str, name: object) -> Iterator[Complaint]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ _PUBLIC_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(
     IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 )
+# Other readers of URLs fail at brackets that stand alone, and read more signs as a port's digits.
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]{0,5})?")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -83,13 +86,17 @@ def split(url: str) -> tuple[str, str, int]:
     if "@" in authority or "\\" in authority or "%" in authority:
         raise TargetRefused("The address carries a user name or an escaped host")
     try:
-        ascii_url = httpx.URL(f"{scheme.lower()}://{_ascii_authority(authority)}/")
+        in_ascii = _ascii_authority(authority)
+        ascii_url = httpx.URL(f"{scheme.lower()}://{in_ascii}/")
+        host = ascii_url.host  # decodes a label that begins with xn--
     except (httpx.InvalidURL, UnicodeError, idna.IDNAError) as error:
         raise TargetRefused("The address has no valid host") from error
-    port = ascii_url.port or (443 if ascii_url.scheme == "https" else 80)
-    if not ascii_url.host or port > 65_535:
+    if _AUTHORITY.fullmatch(in_ascii) is None:
         raise TargetRefused("The address has no valid host and port")
-    return ascii_url.scheme, ascii_url.host, port
+    port = ascii_url.port or (443 if ascii_url.scheme == "https" else 80)
+    if not host or port > 65_535:
+        raise TargetRefused("The address has no valid host and port")
+    return ascii_url.scheme, host, port
 
 
 def _ascii_authority(authority: str) -> str:

@@ -67,15 +67,16 @@ class Wire:
             return None
         try:
             return url if _origin(httpx.URL(url)) == self._origin else None
-        except httpx.InvalidURL:
+        except (httpx.InvalidURL, UnicodeError):
             return None
 
     def own_urls(self, found: Mapping[str, object]) -> dict[str, str]:
         return {name: url for name, value in found.items() if (url := self.own(value))}
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
+def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
+    """The host as it is sent: what begins with xn-- is not decoded, which may fail."""
+    return url.scheme, url.raw_host, url.port
 
 
 async def each(

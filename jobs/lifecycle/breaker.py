@@ -126,8 +126,13 @@ def log_line(name: str, before: Breaker, after: Breaker) -> str | None:
 
 
 def name_of(platform: str) -> str:
-    """A platform's breaker; a name in full stays as it is."""
-    return platform if platform.startswith(("platform:", "service:")) else f"platform:{platform}"
+    """A platform's breaker. A tenant may be called `service`: its platforms' names are taken for no breaker's."""
+    return f"platform:{platform}"
+
+
+def full_name(name: str) -> str:
+    """A breaker by its name in full, or by its platform's."""
+    return name if name.startswith(("platform:", "service:")) else name_of(name)
 
 
 def service_name(base_url: str) -> str:

@@ -12,7 +12,7 @@ from django.db import transaction
 
 from jobs.domain.errors import Invalid
 from jobs.lifecycle import breaker as rules
-from jobs.lifecycle.breaker import Breaker, BreakerState, name_of
+from jobs.lifecycle.breaker import Breaker, BreakerState, full_name, name_of
 from jobs.operations import platforms
 from jobs.store import breakers as rows
 from jobs.store import postgres
@@ -129,7 +129,7 @@ def force(
     """
     if state not in (BreakerState.OPEN, BreakerState.CLOSED):
         raise Invalid("A breaker is forced OPEN or CLOSED", given=state)
-    wanted, full = BreakerState(state), name_of(name)
+    wanted, full = BreakerState(state), full_name(name)
 
     def apply(b: Breaker, now_s: float) -> Breaker:
         return rules.force(b, wanted, now_s, until_s=None if until_s is None else now_s + until_s)
@@ -147,7 +147,7 @@ def force(
 
 def release(name: str) -> None:
     """End a force; what was put off until its end is polled soon."""
-    full = name_of(name)
+    full = full_name(name)
     with transaction.atomic():
         _change_one(full, rules.release)
         platforms.poll_soon(platforms.behind(full))

@@ -17,12 +17,15 @@ def record(
     after: Any = None,
     tenant_id: int = 1,
 ) -> None:
-    """Append one entry, in the caller's transaction if there is one. `action` like `task.cancel`."""
+    """Append one entry, in the caller's transaction if there is one. `action` like `task.cancel`.
+
+    A NUL in the target, which may be a path as it was sent, is written as `\\0`.
+    """
     AuditEntry.objects.create(
         actor=actor,
         address=address,
         action=action,
-        target=target,
+        target=target.replace("\x00", "\\0"),
         reason=reason,
         refused=refused,
         before=before,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.views.decorators.cache import never_cache
@@ -125,6 +125,8 @@ def _guarded(route: Route) -> View:
                 action = str(match.url_name) if match is not None else route.name
                 refuse(request, action=action, target=request.path, why=f"needs {route.permission}")
             raise PermissionDenied
+        if any("\x00" in part for part in kwargs.values() if isinstance(part, str)):
+            raise Http404  # no name that PostgreSQL keeps holds one, and it would not even be asked
         return route.view(request, *args, **kwargs)
 
     return never_cache(require_http_methods(["GET", "HEAD", "POST"])(view))

@@ -1,18 +1,22 @@
 """The admin site of the console: with TASKCENTER_SECOND_FACTOR it opens to none without a code of theirs (S07)."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth.models import User
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from django_otp.forms import OTPAuthenticationFormMixin
 from django_otp.models import Device
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from jobs.operations import audits
 
 _CODE_CHARS = 32
 _DIGITS = 8
@@ -62,6 +66,25 @@ class Site(AdminSite):
     @property
     def login_template(self) -> str | None:  # type: ignore[override]
         return "back_office/login.html" if settings.TASKCENTER["SECOND_FACTOR"] else None
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One's own password: audited, and a change like others while the installation is read-only."""
+        from queues_admin.admin.base import actor, address, read_only, refuse
+
+        user, action = cast(User, request.user), "user.password"
+        target = f"{user} #{user.pk}"
+        if request.method == "POST" and read_only():
+            refuse(request, action=action, target=target, why="read-only (ASYNQ_READONLY)")
+            raise PermissionDenied
+        with transaction.atomic():
+            answer: HttpResponse = super().password_change(request, extra_context)
+            if request.method == "POST" and answer.status_code == 302:
+                audits.record(
+                    actor=actor(request), address=address(request), action=action, target=target
+                )
+        return answer
 
     def has_permission(self, request: HttpRequest) -> bool:
         allowed = super().has_permission(request)

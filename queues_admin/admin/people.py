@@ -6,6 +6,8 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
+from django_otp.plugins.otp_static.models import StaticDevice
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from jobs.operations import audits
 from queues_admin.admin.base import actor, address, read_only
@@ -70,11 +72,17 @@ class PeopleAdmin(_Audited, _UserAdmin):
 class RolesAdmin(_Audited, GroupAdmin):
     actions = None
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return not read_only() and super().has_add_permission(request)
+
     def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         return not read_only() and super().has_change_permission(request, obj)
 
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return not read_only() and super().has_delete_permission(request, obj)
 
-admin.site.unregister(User)
-admin.site.unregister(Group)
+
+for model in (User, Group, TOTPDevice, StaticDevice):  # devices are given out by `second_factor`
+    admin.site.unregister(model)
 admin.site.register(User, PeopleAdmin)
 admin.site.register(Group, RolesAdmin)

@@ -37,24 +37,31 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[Firing]
 
 
-def overview() -> Overview:
+def overview(tenant_id: int | None = None) -> Overview:
+    """Figures of the whole house; words of errors of one tenant alone, None: of all."""
     now = rates.read()
     return Overview(
         health=health.check(),
         totals=_totals(),
         rates=Rates(minute=rates.over(60.0, now), hour=rates.over(3600.0, now)),
-        top_errors=top_errors(),
+        top_errors=top_errors(tenant_id),
         alerts=alerts.firing(),
     )
 
 
-def top_errors(limit: int = 10) -> list[TopError]:
+def top_errors(tenant_id: int | None = None, limit: int = 10) -> list[TopError]:
     """Of the last failed runs of the hour (at most a thousand), by first line."""
+    own = (
+        ""
+        if tenant_id is None
+        else " AND EXISTS (SELECT 1 FROM task t WHERE t.id = r.task_id AND t.tenant_id = %(tenant)s)"
+    )
     rows = postgres.query(
         "SELECT left(split_part(error, E'\\n', 1), 300) AS line, count(*), max(ended_at) FROM ("
-        " SELECT error, ended_at FROM task_run WHERE ended_at > (SELECT clock_timestamp()) - interval '1 hour'"
-        " AND error IS NOT NULL ORDER BY ended_at DESC LIMIT %s) x GROUP BY line ORDER BY 2 DESC, 3 DESC LIMIT %s",
-        [_ERRORS_SEEN, limit],
+        " SELECT error, ended_at FROM task_run r WHERE ended_at > (SELECT clock_timestamp()) - interval '1 hour'"
+        f" AND error IS NOT NULL{own} ORDER BY ended_at DESC LIMIT %(seen)s) x"
+        " GROUP BY line ORDER BY 2 DESC, 3 DESC LIMIT %(limit)s",
+        {"tenant": tenant_id, "seen": _ERRORS_SEEN, "limit": limit},
     )
     return [TopError(error=line, count=count, last_at=last_at) for line, count, last_at in rows]
 

@@ -65,7 +65,7 @@ class OverviewView(Api):
     )
     def get(self, call: Call) -> Reply:
         call.house_only()
-        return Reply(data=overview.overview())
+        return Reply(data=overview.overview(call.sees))
 
 
 class QueueTasks(Api):

@@ -1,5 +1,6 @@
 """What an attacker found in the faces of the house: API, console, their audit log and their read-only mode."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from django.urls import NoReverseMatch, reverse
 
 from jobs.models import AuditEntry
 from jobs.operations import keys, tenants
+from jobs.operations.tasks import submit
 from tests.integration.admin_support import client_of
 from tests.support import api
 from tests.support.api import ApiClient, data, error
+from tests.support.engine import Hand, failed
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -123,3 +126,21 @@ def test_whoever_changes_their_own_password_is_in_the_audit_log() -> None:
 def test_second_factors_are_given_out_on_the_command_line_alone(kind: str) -> None:
     with pytest.raises(NoReverseMatch):
         reverse(f"admin:{kind}_add")
+
+
+@pytest.mark.req("T-01", "A-01")
+def test_the_overview_of_a_key_that_is_no_admins_shows_no_error_of_another_tenant() -> None:
+    tenant = tenants.create("acme").pk
+    submit("debug:noop", tenant_id=tenant)
+    submit("debug:noop")
+    hand = Hand()
+    hand.settle(
+        hand.claim(),
+        lambda run: replace(failed(run), error=f"tenant {run.tenant_id}: card 4711 refused"),
+    )
+    seen = {
+        scope: [e["error"] for e in data(api.client(scope).get("/queue/overview"))["top_errors"]]
+        for scope in ("read", "admin")
+    }
+    assert seen["read"] == ["tenant 1: card 4711 refused"]
+    assert len(seen["admin"]) == 2

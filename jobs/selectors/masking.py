@@ -9,9 +9,12 @@ _WORDS = (
     "token",
     "secret",
     "authorization",
-    "api_key",
     "apikey",
     "credential",
+    "cookie",
+    "passphrase",
+    "privatekey",
+    "accesskey",
 )
 
 
@@ -25,5 +28,5 @@ def masked(value: Any) -> Any:
 
 
 def _secret(key: object) -> bool:
-    name = str(key).lower().replace("-", "_")
+    name = str(key).lower().replace("-", "").replace("_", "")
     return any(word in name for word in _WORDS)

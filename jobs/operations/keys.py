@@ -15,6 +15,7 @@ SCOPES = ("submit", "read", "operate", "admin")
 _ENV = "live"
 _SECRET_CHARS = 43
 _MOST_CHARS = 100
+_LAST_YEAR = 9000  # no Python reads a year beyond 9999, which a time zone makes of its end
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +52,8 @@ def create(
         raise Invalid("A key needs scopes", known=SCOPES, given=scopes)
     if expires_at is not None and expires_at <= datetime.now(UTC):
         raise Invalid("`expires_at` has passed already", field="expires_at")
+    if expires_at is not None and expires_at.year > _LAST_YEAR:
+        raise Invalid("`%(field)s` is between the years 1970 and 9000", field="expires_at")
     key_id = secrets.token_hex(6)
     secret = secrets.token_urlsafe(32)
     key = f"tc_{_ENV}_{key_id}_{secret}{_checksum(key_id, secret)}"

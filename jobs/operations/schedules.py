@@ -43,10 +43,18 @@ def create(*, tenant_id: int = 1, **given: Any) -> Schedule:
     return schedule
 
 
-def change(schedule_id: int, *, tenant_id: int | None = None, **given: Any) -> Schedule:
-    """Change the fields given. Raises NotFound, Invalid, Conflict."""
+def change(
+    schedule_id: int,
+    *,
+    tenant_id: int | None = None,
+    more_options: Mapping[str, Any] | None = None,
+    **given: Any,
+) -> Schedule:
+    """Change the fields given; `more_options` go into the present ones. Raises NotFound, Invalid, Conflict."""
     with transaction.atomic():
         schedule = _locked(schedule_id, tenant_id)
+        if more_options:
+            given["options"] = {**sealed.opened_headers(schedule.options), **more_options}
         others = Schedule.objects.filter(tenant_id=schedule.tenant_id, name=given.get("name"))
         if "name" in given and others.exclude(pk=schedule.pk).exists():
             raise Conflict(

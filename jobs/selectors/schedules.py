@@ -66,12 +66,6 @@ def get(schedule_id: int, tenant_id: int | None = 1) -> ScheduleView:
     return of(row)
 
 
-def options(schedule_id: int) -> dict[str, Any]:
-    """The options of its submits as they were given (`get` masks secrets). Raises Misconfigured."""
-    found = Schedule.objects.filter(pk=schedule_id).values_list("options", flat=True).first()
-    return sealed.opened_headers(found or {})
-
-
 def ticks(schedule_id: int, tenant_id: int | None = 1) -> Page[Tick]:
     """The last ticks, newest first. Raises NotFound."""
     get(schedule_id, tenant_id)

@@ -59,10 +59,8 @@ class Schedule(Api):
         before = schedules.get(number, call.tenant_id)
         fields, options = _given(call)
         limits.check_type(call, before.type)
-        if options:
-            fields["options"] = {**schedules.options(number), **options}
         with call.audited(f"schedule:{before.name}", before={"cron": before.cron}) as after:
-            operations.change(number, tenant_id=call.tenant_id, **fields)
+            operations.change(number, tenant_id=call.tenant_id, more_options=options, **fields)
             after["changed"] = sorted([*fields, *options])
         return Reply(data=schedules.get(number, call.tenant_id))
 

@@ -1,10 +1,13 @@
 """What an attacker found in the faces of the house: API, console, their audit log and their read-only mode."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
 
@@ -144,3 +147,41 @@ def test_the_overview_of_a_key_that_is_no_admins_shows_no_error_of_another_tenan
     }
     assert seen["read"] == ["tenant 1: card 4711 refused"]
     assert len(seen["admin"]) == 2
+
+
+@pytest.mark.req("T-02", "T-01")
+def test_no_key_of_a_tenant_keeps_others_from_seeing_theirs() -> None:
+    made = keys.create(name="a", scopes=["admin"], tenant_id=tenants.create("acme").pk)
+    acme = ApiClient(key=made.key, client=Client(raise_request_exception=False))
+    house = api.client("admin")
+    for expires_at in ("9999-12-31T23:59:59.999999-14:00", "9999-12-31T23:59:59Z"):
+        asked = {"name": "k", "scopes": ["read"], "expires_at": expires_at}
+        refused = error(acme.post("/keys", asked), 422)
+        assert refused["details"]["field"] == "expires_at"
+    data(house.get("/keys"))
+    assert client_of("root").get("/admin/jobs/apikey/").status_code == 200
+
+
+@pytest.mark.req("A-02", "D-06")
+def test_options_of_a_schedule_that_several_change_at_once_are_all_kept(
+    transactional_db: None,
+) -> None:
+    house = api.client("admin")
+    made = data(
+        house.post("/schedules", {"name": "s", "cron": "@daily", "type": "debug:echo"}), 201
+    )
+    wanted = {"queue": "low", "business_id": "b", "max_retries": 1}
+    barrier = Barrier(len(wanted))
+
+    def change(name: str) -> int:
+        barrier.wait(10)
+        try:
+            caller = ApiClient(key=house.key, client=Client())
+            return int(caller.patch(f"/schedules/{made['id']}", {name: wanted[name]}).status_code)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        assert set(pool.map(change, wanted)) == {200}
+    kept = data(house.get(f"/schedules/{made['id']}"))["options"]
+    assert {name: kept.get(name) for name in wanted} == wanted

@@ -273,7 +273,8 @@ def _readable(made: dict[str, Any]) -> None:
     assert seen["headers"] == {"X-Word": WORD}
     assert schedule_views.get(made["schedule"].pk).payload == {"c": WORD}
     options = {"headers": {"X-Word": WORD}, "queue": "low"}
-    assert schedule_views.options(made["schedule"].pk) == options
+    kept = Schedule.objects.get(pk=made["schedule"].pk).options
+    assert sealed.opened_headers(kept) == options
     assert platforms.settings_by_name("p").config.credential == f"cred {WORD}"
     assert submit("debug:noop", {"a": WORD}, headers={"X-Word": WORD}, idempotency_key="k").existing
 

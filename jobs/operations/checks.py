@@ -176,7 +176,7 @@ def _own_id_allowed(name: str) -> bool:
     return bool(_OWN_ID.fullmatch(name)) and ids.parse_id(name) == ids.custom_id(1, name)
 
 
-_OWN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_OWN_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,128}")  # `..` leads elsewhere in a path
 _YEAR_S = 366 * 86_400
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("process_in", -_YEAR_S, _YEAR_S * 10),

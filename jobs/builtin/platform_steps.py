@@ -104,7 +104,7 @@ def polled(
 
 
 def next_delay_s(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) -> float:
-    """When to ask again after an answer that says what the last one said."""
+    """When to ask again after an answer that says what the last one said: no later than at the time limit."""
     decision = polling.next_poll(
         Status(run.status),
         polls_in_status=facts.polls,
@@ -113,7 +113,7 @@ def next_delay_s(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) 
         jitter=random.random(),
         first_last_s=first_last_s(settings),
     )
-    return _LEAVES_S + decision.delay_s
+    return _LEAVES_S + min(decision.delay_s, max(facts.left_s, 0.0))
 
 
 def is_news(run: Run, facts: PlatformFactsRow, answer: base.PollResult) -> bool:

@@ -1,7 +1,5 @@
 """How long to wait before a retry."""
 
-import math
-
 _MOST_DOUBLINGS = 60
 
 
@@ -19,4 +17,4 @@ def retry_delay_s(
 
 def doubling_s(step: int, *, first_s: float, last_s: float) -> float:
     """`first_s` doubled `step` times, at most `last_s`."""
-    return min(last_s, math.ldexp(first_s, min(max(step, 0), _MOST_DOUBLINGS)))
+    return min(last_s, first_s * 2.0 ** min(max(step, 0), _MOST_DOUBLINGS))

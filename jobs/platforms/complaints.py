@@ -14,6 +14,8 @@ import msgspec
 from jobs.platforms.guard import TargetRefused, split
 from jobs.platforms.webhooks import STANDARD, is_secret
 
+_MOST_S = 30 * 86_400  # the longest time limit
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Complaint:
@@ -96,9 +98,11 @@ def options(struct: type[msgspec.Struct], given: Mapping[str, object]) -> Iterat
     if first is None and last is None:
         return
     numbers = all(isinstance(n, int | float) and not isinstance(n, bool) for n in (first, last))
-    if not numbers or not 0 < first <= last:  # type: ignore[operator]  # both are numbers
-        message = _("Options `poll_first_s` and `poll_last_s` go together: 0 < first <= last")
-        yield Complaint(field="options", message=message)
+    if not numbers or not 0 < first <= last <= _MOST_S:  # type: ignore[operator]  # both are numbers
+        message = _(
+            "Options `poll_first_s` and `poll_last_s` go together: 0 < first <= last <= %(most_s)s"
+        )
+        yield Complaint(field="options", message=message, params={"most_s": _MOST_S})
 
 
 def _struct(

@@ -185,3 +185,10 @@ def test_options_of_a_schedule_that_several_change_at_once_are_all_kept(
         assert set(pool.map(change, wanted)) == {200}
     kept = data(house.get(f"/schedules/{made['id']}"))["options"]
     assert {name: kept.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.req("S-01", "A-03")
+@pytest.mark.parametrize("name", [".", ".."])
+def test_no_task_is_called_so_that_its_own_link_leads_elsewhere(name: str) -> None:
+    asked = {"type": "debug:noop", "task_id": name}
+    assert error(api.client("submit").post("/tasks", asked), 422)["details"]["field"] == "task_id"

@@ -8,8 +8,9 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.builtin import platform_asking
 from jobs.builtin.platform_asking import Asking, Heard
+from jobs.domain.errors import Invalid
 from jobs.domain.states import State
-from jobs.models import Queue
+from jobs.models import Platform, Queue
 from jobs.operations import actions, breakers, duties, polls, queues
 from jobs.operations.tasks import Submitted
 from jobs.store import catalog, postgres
@@ -23,6 +24,7 @@ from tests.support.platforms import (
     fact,
     fast,
     pump,
+    register,
     stub,
 )
 
@@ -86,6 +88,33 @@ def test_an_answer_without_news_leaves_the_task_untouched_and_costs_its_other_ha
     assert fact(made, "polls") == polls_ + 1
     assert fact(made, "poll_at > clock_timestamp()")
     assert fact(made, "silent_since") is None
+
+
+@pytest.mark.req("T-01", "R-07", "E-01")
+@pytest.mark.parametrize("delay_s", [1e300, 1.7e308])
+def test_a_platform_whose_delays_are_absurd_keeps_no_poll_of_another(
+    stub: Stubbed, pump: Pump, delay_s: float
+) -> None:
+    usual, odd = _processing(pump), _processing(pump)
+    options = {"poll_first_s": delay_s, "poll_last_s": delay_s}
+    register("odd", "https://odd.test")
+    Platform.objects.filter(name="odd").update(options=options)
+    postgres.query(
+        "UPDATE platform_task SET platform_id = %s WHERE task_id = %s RETURNING 1",
+        [Platform.objects.get(name="odd").pk, odd.id],
+    )
+    postgres.query("UPDATE task SET status = 2 WHERE id = %s RETURNING 1", [odd.id])
+    for made in (usual, odd):
+        _due(made)
+    assert {run.id for run, _ in _take().pairs} == {str(usual.id), str(odd.id)}
+
+
+@pytest.mark.req("R-07", "V-08")
+@pytest.mark.parametrize("last_s", [2_592_001, 1e300])
+def test_a_platform_polls_at_least_once_in_thirty_days(last_s: float) -> None:
+    asked = {"poll_first_s": 1, "poll_last_s": last_s}
+    with pytest.raises(Invalid, match="poll_first_s"):
+        register("odd", "https://odd.test", options=asked)
 
 
 @pytest.mark.req("R-07")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.lifecycle.backoff import retry_delay_s
+from jobs.lifecycle.backoff import doubling_s, retry_delay_s
 from jobs.lifecycle.policy import RetryPolicy, bounded_s, http_status
 
 JITTER = st.floats(0, 1, exclude_max=True)
@@ -86,3 +86,10 @@ def test_a_policys_own_delay_is_used_and_a_broken_one_is_not() -> None:
 )
 def test_a_delay_is_bounded(given_s: object, expected_s: float) -> None:
     assert bounded_s(given_s, 9) == expected_s
+
+
+@pytest.mark.req("E-01", "T-01")
+@pytest.mark.parametrize("step", [0, 1, 30, 10_000])
+def test_no_first_delay_is_too_long_to_be_doubled(step: int) -> None:
+    assert doubling_s(step, first_s=1.7e308, last_s=1.7e308) == 1.7e308
+    assert doubling_s(step, first_s=5e-324, last_s=1.0) <= 1.0

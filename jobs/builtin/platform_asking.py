@@ -17,6 +17,10 @@ from jobs.operations.runs import Run
 Heard = tuple[Pair, Outcome]
 
 
+def _nobody(_task_id: str) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asking:
     """Whom to ask; `count` rows were due at least, the longest of them since `oldest`."""
@@ -44,8 +48,10 @@ def take(queue_ids: Sequence[int], want: int, *, floor: datetime) -> Asking:
     return Asking(pairs=taken.pairs, settings=settings, count=taken.count, oldest=taken.oldest)
 
 
-async def ask(asking: Asking, report: Callable[[Heard], None]) -> None:
-    """Ask all of them; reported is what has to be written."""
+async def ask(
+    asking: Asking, report: Callable[[Heard], None], quiet: Callable[[str], None] = _nobody
+) -> None:
+    """Ask all of them; reported is what has to be written, `quiet` hears of the others."""
     by_id = {run.id: (run, facts) for run, facts in asking.pairs}
     known = []
     for run, facts in asking.pairs:
@@ -54,7 +60,23 @@ async def ask(asking: Asking, report: Callable[[Heard], None]) -> None:
         else:
             report(((run, facts), ends.lost(run)))
     await ask_unclaimed(
-        known, asking.settings, lambda outcome: report((by_id[outcome.task_id], outcome))
+        known, asking.settings, lambda outcome: report((by_id[outcome.task_id], outcome)), quiet
+    )
+
+
+def put_off(asking: Asking, task_ids: Sequence[str]) -> None:
+    """These wait for an answer still: nobody asks about them again meanwhile, and their delays count from it."""
+    polls.later(
+        [
+            Later(
+                task_id=run.id,
+                token=run.token,
+                delay_s=steps.next_delay_s(run, facts, asking.settings[facts.platform_id]),
+                polls=facts.polls + 1,
+            )
+            for run, facts in asking.pairs
+            if run.id in set(task_ids) and facts.platform_id in asking.settings
+        ]
     )
 
 
@@ -82,6 +104,7 @@ def _later(outcome: Outcome) -> Later:
     quiet_s = None if facts is None else facts.poll_s
     return Later(
         task_id=outcome.task_id,
+        token=outcome.token,
         delay_s=outcome.delay_s if quiet_s is None else quiet_s,
         polls=0 if facts is None else facts.polls,
     )

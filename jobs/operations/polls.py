@@ -40,9 +40,10 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Later:
-    """Ask again in `delay_s`, `polls` answers of this status having come in a row."""
+    """Ask again in `delay_s`, `polls` answers of this status having come in a row; `token` as it was asked about."""
 
     task_id: str
+    token: int
     delay_s: float
     polls: int
 
@@ -97,9 +98,17 @@ def _needs_claim(facts: PlatformFactsRow) -> bool:
 
 
 def later(items: Sequence[Later]) -> None:
-    """These were not asked, or answered late: their next poll is put off."""
+    """These were not asked, or answer late: their next poll is put off, unless they were settled since."""
     if items:
-        _move([(i.task_id, i.delay_s, i.polls, False) for i in items])
+        postgres.execute(
+            "poll_later",
+            {
+                "ids": [i.task_id for i in items],
+                "tokens": [i.token for i in items],
+                "delays_s": [i.delay_s for i in items],
+                "polls": [i.polls for i in items],
+            },
+        )
 
 
 def claim(worker_id: int, runs: Sequence[Run]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Polls without a claim: one thread takes what is due and brings what was heard, the async lane's loop asks."""
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -28,6 +29,17 @@ _FULL_S = 0.25
 _LEAST_S = 0.02
 _FLOOR = timedelta(seconds=5)
 _WHOLE_S = 10.0
+_AGAIN_S = 1.0
+
+
+class _Out:
+    """A batch that was sent: `left` are those who wait for their answer (the loop takes them out, one by one)."""
+
+    def __init__(self, asking: "Asking") -> None:
+        self.asking = asking
+        self.left = dict.fromkeys(run.id for run, _ in asking.pairs)
+        self.since_s = time.monotonic()
+        self.request: asyncio.Task[None] | None = None
 
 
 class Asker:
@@ -36,7 +48,8 @@ class Asker:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._heard: deque[Heard] = deque()
-        self._out = 0
+        self._batches: dict[int, _Out] = {}
+        self._again_at_s = 0.0
         self._moved = threading.Event()
         self._floor = duties.EPOCH_ZERO
         self._whole_at_s = 0.0
@@ -58,7 +71,8 @@ class Asker:
         engine = self._engine
         self._moved.clear()
         self._bring()
-        room = _MOST - self._out
+        self._put_off()
+        room = _MOST - sum(len(batch.left) for batch in list(self._batches.values()))
         if engine.held_back() or room <= 0 or engine.settler.waiting() > _BACKLOG:
             self._wait(_FULL_S)
             return
@@ -78,28 +92,53 @@ class Asker:
         if asking.oldest is not None:
             self._floor = asking.oldest - _FLOOR
         if asking.pairs:
-            self._out += len(asking.pairs)
-            loop = self._engine.lanes.loop.loop
-            loop.call_soon_threadsafe(lambda: loop.create_task(self._ask(asking)))
+            self._send(asking)
         elif (
             asking.count == 0
         ):  # due, but another's: its queue is not served here, or its row is locked
             self._wait(_IDLE_S / 2)
 
-    async def _ask(self, asking: "Asking") -> None:
+    def _send(self, asking: "Asking") -> None:
+        loop, batch = self._engine.lanes.loop.loop, _Out(asking)
+        self._batches[id(batch)] = batch
+
+        def begin() -> None:
+            batch.request = loop.create_task(self._ask(batch))
+
+        loop.call_soon_threadsafe(begin)
+
+    async def _ask(self, batch: "_Out") -> None:
+        """Each is out until it is answered: one that is not keeps no place of the others."""
         from jobs.builtin import platform_asking
 
-        try:
-            await platform_asking.ask(asking, self._hear)
-        except Exception:
-            log.exception("polls failed", count=len(asking.pairs))
-        finally:
-            self._out -= len(asking.pairs)
+        def hear(heard: "Heard") -> None:
+            self._heard.append(heard)
+            batch.left.pop(heard[1].task_id, None)
             self._moved.set()
 
-    def _hear(self, heard: "Heard") -> None:
-        self._heard.append(heard)
-        self._moved.set()
+        def pass_by(task_id: str) -> None:
+            batch.left.pop(task_id, None)
+
+        try:
+            await platform_asking.ask(batch.asking, hear, pass_by)
+        except Exception:
+            log.exception("polls failed", count=len(batch.left))
+        finally:
+            del self._batches[id(batch)]
+            self._moved.set()
+
+    def _put_off(self) -> None:
+        """Once a second: who still waits for an answer is not asked about again until its delay after that."""
+        from jobs.builtin import platform_asking
+
+        now_s = time.monotonic()
+        if now_s < self._again_at_s:
+            return
+        self._again_at_s = now_s + _AGAIN_S
+        for batch in list(self._batches.values()):
+            left = list(batch.left) if now_s - batch.since_s >= _AGAIN_S else []
+            if left:
+                platform_asking.put_off(batch.asking, left)
 
     def _bring(self) -> None:
         from jobs.builtin import platform_asking

@@ -20,6 +20,7 @@ class JobsConfig(AppConfig):
             import_module(module)
         post_migrate.connect(_sync_contract, sender=self)
         register(_check_wall, Tags.database)
+        register(_check_keys, Tags.database)
 
 
 def _sync_contract(**_signal: object) -> None:
@@ -43,5 +44,21 @@ def _check_wall(databases: object = None, **_given: object) -> list[CheckMessage
             "Reads of other tenants' keys have no second wall in the database.",
             hint="CREATE ROLE taskcenter_tenant NOLOGIN; GRANT it to the owner and to the application's role; migrate.",
             id="taskcenter.W001",
+        )
+    ]
+
+
+def _check_keys(databases: object = None, **_given: object) -> list[CheckMessage]:
+    """With `check --database default`: whether the keys here open what is stored."""
+    from jobs.selectors import secrets
+
+    found = secrets.unopened() if databases else None
+    if found is None or not found.here:
+        return []
+    return [
+        Warning(
+            f"{found.here} of {found.looked_at} stored secrets cannot be opened: their key is missing.",
+            hint="Give TASKCENTER_SECRET_KEYS the key that sealed them; `derived` is the one made of SECRET_KEY.",
+            id="taskcenter.W002",
         )
     ]

@@ -1,5 +1,6 @@
 """Typed reading of environment variables; a wrong value stops the start with one clear line."""
 
+import base64
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 _T = TypeVar("_T")
 
 MASK = "********"
+DERIVED = "derived"
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _PASSWORD_PARAMETER = re.compile(r"(?i)((?:password|passwd|sslpassword|token|secret)=)[^&]*")
@@ -96,6 +98,24 @@ def secret(name: str, default: str = "") -> str:
 def secrets(name: str) -> list[str]:
     """A comma-separated list of secrets, also from the file named by `<name>_FILE`; never shown."""
     return _read(name, [], _split, show=lambda found: ",".join([MASK] * len(found)), file=True)
+
+
+def fernet_keys(name: str, derived: Sequence[str]) -> list[str]:
+    """Keys that seal (the first) and open (all); the word `derived` stands for these keys, as does nothing at all."""
+    found: list[str] = []
+    for key in secrets(name) or [DERIVED]:
+        if key != DERIVED and not _is_fernet_key(key):
+            allowed = f"Fernet keys (32 bytes as URL-safe base64), or the word {DERIVED}"
+            raise WrongValue(name, "one of the keys", allowed)
+        found += derived if key == DERIVED else [key]
+    return found
+
+
+def _is_fernet_key(key: str) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(key)) == 32
+    except ValueError:
+        return False
 
 
 def redis_url(name: str, database_name: str) -> tuple[str, int]:

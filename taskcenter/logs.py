@@ -15,11 +15,12 @@ from structlog.typing import EventDict, Processor
 from taskcenter import env
 
 _SECRET_WORDS = ("password", "token", "secret", "authorization", "credential", "api_key", "cookie")
+_NAMES_SHOWN = 20
 _NEVER = {"payload", "body", "result"}
 
 
 def hide_secrets(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Mask what is named like a secret and drop payloads, also one level down."""
+    """Mask what is named like a secret and what requests asked for; drop payloads, also one level down."""
     return _hidden(event)
 
 
@@ -32,7 +33,15 @@ def _hidden(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
             event[key] = env.MASK
         elif isinstance(value, dict):
             event[key] = _hidden(dict(value))
+        elif hasattr(value, "GET") and hasattr(value, "path"):
+            event[key] = _without_values(value)
     return event
+
+
+def _without_values(request: Any) -> str:
+    """A request whose query says what was asked by, not for what: a search names payloads and people."""
+    names = [f"{name}={env.MASK}" for name in list(request.GET)[:_NAMES_SHOWN]]
+    return f"{request.method} {request.path}{'?' if names else ''}{'&'.join(names)}"
 
 
 _SHARED: list[Processor] = [

@@ -206,8 +206,9 @@ TASKCENTER: dict[str, Any] = {
     "RETENTION_S": env.integer("TASKCENTER_RETENTION_S", 604_800, minimum=0, maximum=10**9),
     "RUN_TIMEOUT_S": env.number("TASKCENTER_RUN_TIMEOUT_S", 1800.0, minimum=0.1, maximum=10**7),
     "STORAGE_DIR": env.folder("TASKCENTER_STORAGE_DIR", DATA_DIR / "storage"),
-    "SECRET_KEYS": env.secrets("TASKCENTER_SECRET_KEYS")
-    or [_derived(key) for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)],
+    "SECRET_KEYS": env.fernet_keys(
+        "TASKCENTER_SECRET_KEYS", [_derived(key) for key in (SECRET_KEY, *SECRET_KEY_FALLBACKS)]
+    ),
     "ENCRYPT_PAYLOADS": env.flag("TASKCENTER_ENCRYPT_PAYLOADS", False),
     "MIDDLEWARE": env.words("TASKCENTER_MIDDLEWARE"),
     "HANDLERS": env.words("TASKCENTER_HANDLERS"),

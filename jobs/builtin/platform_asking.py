@@ -32,7 +32,7 @@ class Asking:
 
 
 def take(queue_ids: Sequence[int], want: int, *, floor: datetime) -> Asking:
-    """Up to `want` tasks of these queues whose poll is due; their next polls are settled."""
+    """Up to `want` tasks of these queues (a base: with its tenants') whose poll is due; their next ones are settled."""
     settings: dict[int, PlatformSettings] = {}
 
     def delays_s(pairs: Sequence[Pair]) -> list[float]:

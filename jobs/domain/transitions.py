@@ -124,7 +124,12 @@ TABLE: tuple[Transition, ...] = (
         status=Status.IN_PROGRESS,
         label="claim of a function task",
     ),
-    _row(Event.CLAIM_POLL, (_S.PENDING,), _S.ACTIVE, label="claim of a poll"),
+    _row(
+        Event.CLAIM_POLL,
+        (_S.PENDING, _S.SCHEDULED, _S.RETRY),
+        _S.ACTIVE,
+        label="claim of a poll, or of what one heard",
+    ),
     _row(
         Event.POLL,
         (_S.ACTIVE,),

@@ -15,9 +15,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, transaction
 
-from jobs.domain.errors import Forbidden, TaskCenterError
+from jobs.domain.errors import Forbidden, Invalid, TaskCenterError
 from jobs.management import tables
-from jobs.operations import audits
+from jobs.operations import audits, checks, tenants
+from jobs.store import catalog
 
 Options = dict[str, Any]
 Verb = Callable[["Cli", Options], None]
@@ -48,6 +49,7 @@ class Cli(BaseCommand, ABC):
         try:
             if options["changes"]:
                 self.refuse_if_readonly(options["verb"])
+            _check_texts(options)
             options["run"](self, options)
         except TaskCenterError as error:
             raise CommandError(one_line(error)) from error
@@ -111,6 +113,14 @@ class Cli(BaseCommand, ABC):
 AddVerb = Callable[..., ArgumentParser]
 
 
+def _check_texts(options: Options) -> None:
+    """Bytes that are no text come in as lone surrogates. Raises CommandError naming the argument."""
+    for name, value in options.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                check_text(text, name)
+
+
 def actor() -> str:
     """`cli:<user of the operating system>`."""
     try:
@@ -132,6 +142,18 @@ def consent(verb: ArgumentParser, *, reason: str = "") -> None:
 
 def why(verb: ArgumentParser, default: str = "") -> None:
     verb.add_argument("--reason", default=default, help="for the audit log")
+
+
+def of_tenant(verb: ArgumentParser) -> ArgumentParser:
+    """The argument of a verb that is about one tenant's things."""
+    verb.add_argument("--tenant", metavar="SLUG", help="of this tenant (default)")
+    return verb
+
+
+def tenant_id(options: Options) -> int:
+    """Raises NotFound."""
+    slug = options["tenant"]
+    return catalog.DEFAULT_TENANT if slug is None else tenants.id_of(slug)
 
 
 def each(
@@ -160,11 +182,23 @@ def _outcome(result: Options, key: str) -> str:
     return ", ".join(f"{name} {tables.cell(value)}" for name, value in told.items()) or "done"
 
 
+def check_text(text: str, name: str) -> None:
+    """Raises CommandError for what no database stores."""
+    try:
+        checks.check_text(text)
+    except Invalid as error:
+        raise CommandError(f"{name.replace('_', '-')}: {one_line(error)}") from error
+
+
 def converted(given: Options, kind: Any) -> Any:
     """Texts from the command line as a typed struct. Raises CommandError naming what does not fit."""
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
+        what, _, where = one_line(error).partition(" - at `$.")
+        name = where.rstrip("`").replace("_", "-")
+        raise CommandError(f"{name}: {what}" if name else what) from error
+    except ValueError as error:  # a number of thousands of digits
         raise CommandError(one_line(error)) from error
 
 

@@ -16,6 +16,7 @@ from jobs.operations.planned_types import unfolded
 from jobs.operations.requests import TaskRequest
 from jobs.selectors import tasks as reading
 
+_MOST_DIGITS = 18
 _SUBMIT = {
     "queue": "queue",
     "priority": "0 to 3, or low, normal, high, critical, instead of a queue",
@@ -48,6 +49,7 @@ def declare(verb: ArgumentParser) -> None:
         short = [f"--{name.removesuffix('_id')}"] if name in ("user_id", "business_id") else []
         verb.add_argument(f"--{name.replace('_', '-')}", *short, dest=name, help=text)
     verb.add_argument("--limit", help="at most so many of the key at once (3), or starts (100/m)")
+    cli.of_tenant(verb)
     verb.add_argument("--front", action="store_true", help="to the head of its queue")
     verb.add_argument("--tag", dest="tags", action="append", default=[])
     verb.add_argument("--header", dest="headers", action="append", default=[], metavar="K=V")
@@ -61,17 +63,24 @@ def submit(command: Cli, options: Options) -> None:
     given |= {"type": options["type"], "headers": cli.pairs(options["headers"])}
     priority = options["priority"]
     if priority is not None and priority.isdecimal():
-        given["priority"] = int(priority)
+        given["priority"] = _number("priority", priority)
     limit = options["limit"]
     if limit is not None:
-        given["limit"] = int(limit) if limit.isdecimal() else {"rate": limit}
+        given["limit"] = _number("limit", limit) if limit.isdecimal() else {"rate": limit}
     payload = _payload(options["payload"])
     request = unfolded(msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload))
     public_handler(request.type)
-    done = operations.submit_request(request, actor=cli.actor())
-    view = reading.get(done.id)
+    tenant_id = cli.tenant_id(options)
+    done = operations.submit_request(request, tenant_id=tenant_id, actor=cli.actor())
+    view = reading.get(done.id, tenant_id)
     line = f"{view.task_id} {view.state} in {view.queue}"
     command.show(options, view, line + (" (submitted before)" if done.existing else ""))
+
+
+def _number(name: str, text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise CommandError(f"{name}: a number of at most {_MOST_DIGITS} digits")
+    return int(text)
 
 
 def _payload(given: str) -> Any:
@@ -79,5 +88,5 @@ def _payload(given: str) -> Any:
         text = sys.stdin.read() if given == "-" else given
         text = Path(given[1:]).read_text() if given.startswith("@") else text
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, OSError, UnicodeError) as error:
+    except (msgspec.DecodeError, OSError, UnicodeError, RecursionError) as error:
         raise CommandError(f"The payload cannot be read: {cli.one_line(error)}") from error

@@ -9,6 +9,7 @@ class Queue(models.Model):
 
     `removed`: deleted by an operator; the row stays for the tasks that name it, and comes back with the next submit,
     paused if it was. `deleting_at`: since when it is paused for its deletion alone.
+    `tenant_paused`: held with all queues of its tenant, beside its own pause.
     """
 
     id = models.AutoField(primary_key=True)
@@ -21,6 +22,7 @@ class Queue(models.Model):
     level = models.SmallIntegerField(default=0)
     paused = models.BooleanField(default=False)
     paused_reason = models.TextField(default="")
+    tenant_paused = models.BooleanField(default=False, db_default=False)
     paused_until = models.DateTimeField(null=True)
     removed = models.BooleanField(default=False, db_default=False)
     deleting_at = models.DateTimeField(null=True)

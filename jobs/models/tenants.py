@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Tenant(models.Model):
-    """Row 1 is `default`: the tenant without a prefix."""
+    """Row 1 is `default`: the tenant without a prefix. `paused_at`: since when its operator holds all its queues."""
 
     id = models.AutoField(primary_key=True)
     slug = models.TextField(unique=True)
@@ -14,6 +14,9 @@ class Tenant(models.Model):
     max_pending = models.IntegerField(null=True)
     rate_per_s = models.IntegerField(null=True)
     max_active = models.IntegerField(null=True)
+    paused_at = models.DateTimeField(null=True)
+    paused_by = models.TextField(default="", db_default="")
+    paused_reason = models.TextField(default="", db_default="")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -33,12 +36,16 @@ class Tenant(models.Model):
 
 
 class ApiKey(models.Model):
-    """`tc_<env>_<id>_<secret>`: shown once, stored as SHA-256 of the whole (the secret has 256 random bits)."""
+    """`tc_<env>_<id>_<secret>`: shown once, stored as SHA-256 of the whole (the secret has 256 random bits).
+
+    `created_by`: the person, key or command that made it; empty: not known.
+    """
 
     tenant_id = models.IntegerField(default=1)
     name = models.TextField()
     key_id = models.TextField(unique=True)
     hash = models.BinaryField()
+    created_by = models.TextField(default="", db_default="")
     scopes = ArrayField(models.TextField(), default=list)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True)

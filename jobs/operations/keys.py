@@ -14,6 +14,7 @@ from jobs.store import postgres
 SCOPES = ("submit", "read", "operate", "admin")
 _ENV = "live"
 _SECRET_CHARS = 43
+_MOST_CHARS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +37,18 @@ class Caller:
 
 
 def create(
-    *, name: str, scopes: list[str], tenant_id: int = 1, expires_at: datetime | None = None
+    *,
+    name: str,
+    scopes: list[str],
+    tenant_id: int = 1,
+    expires_at: datetime | None = None,
+    created_by: str = "",
 ) -> NewKey:
-    """A new key. Raises Invalid for unknown or missing scopes, and for a key that has expired already."""
-    if not name or not scopes or not set(scopes) <= set(SCOPES):
-        raise Invalid("A key needs a name and scopes", known=SCOPES, given=scopes)
+    """A new key, made by this actor. Raises Invalid for unknown or missing scopes, and for one that has expired."""
+    if not name.strip() or len(name) > _MOST_CHARS:
+        raise Invalid("A key's name has 1 to %(most)s characters", most=_MOST_CHARS, field="name")
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise Invalid("A key needs scopes", known=SCOPES, given=scopes)
     if expires_at is not None and expires_at <= datetime.now(UTC):
         raise Invalid("`expires_at` has passed already", field="expires_at")
     key_id = secrets.token_hex(6)
@@ -51,10 +59,16 @@ def create(
         name=name,
         key_id=key_id,
         hash=_digest(key),
+        created_by=created_by,
         scopes=sorted(set(scopes)),
         expires_at=expires_at,
     )
     return NewKey(id=row.pk, key_id=key_id, key=key)
+
+
+def hand(actor: str) -> str:
+    """Who acts in truth: for a key whoever made it, and so on; a key of the command line, or of old, for itself."""
+    return str(postgres.fetch("key_maker", {"actor": actor})[0][0])
 
 
 def authenticate(key: str) -> Caller | None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from jobs.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from jobs.domain.plans import WATCHED, PlanAction, PlanState, must_type
 from jobs.models import Plan
-from jobs.operations import plan_freezing
+from jobs.operations import keys, plan_freezing
 from jobs.operations.plan_freezing import Matching
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import submit_request
@@ -131,7 +131,7 @@ def tend() -> None:
     rows = postgres.query(
         "SELECT p.id, t.queue_id, t.state FROM plan p LEFT JOIN task t ON t.id = p.task_id"
         " LEFT JOIN queue q ON q.id = t.queue_id WHERE p.state IN ('running', 'freezing')"
-        " AND (t.id IS NULL OR t.state IN (5, 6) OR (t.state = 1 AND q.paused))"
+        " AND (t.id IS NULL OR t.state IN (5, 6) OR (t.state = 1 AND (q.paused OR q.tenant_paused)))"
     )
     for plan_id, queue_id, state in rows:
         if state == 1 and catalog.queues().name(queue_id) == _queue():
@@ -160,9 +160,11 @@ def _check(action: PlanAction, rate: int | None, canary: int | None, stop_percen
 
 def _expect_second_person(plan: Plan, actor: str) -> None:
     limit = int(settings.TASKCENTER["FOUR_EYES_CREDITS"])
-    if limit and max(plan.refund, plan.charge) > limit and actor == plan.created_by:
+    if not limit or max(plan.refund, plan.charge) <= limit:
+        return
+    if keys.hand(actor) == keys.hand(plan.created_by):
         raise Forbidden(
-            "A plan that moves so many credits is executed by somebody else than who made it",
+            "A plan that moves so many credits is executed by somebody else than who made it, nor by a key of theirs",
             limit=limit,
         )
 

@@ -55,7 +55,7 @@ def take(
     *,
     floor: datetime,
 ) -> Taken:
-    """Up to `want` tasks of these queues whose poll is due; each is this caller's until its next poll.
+    """Up to `want` tasks of these queues (a base: with its tenants') whose poll is due; this caller's until the next.
 
     `delays_s`: for each, when it is asked next if nothing changes. What may stop a task over there goes by a claim.
     """

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 import structlog
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import Conflict, Invalid
@@ -13,6 +14,8 @@ from jobs.store import catalog, postgres, redis
 log = structlog.get_logger("queues")
 
 _MOST = 10_000
+_MOST_CAPACITY = 2**31 - 1
+_HELD = gettext_noop("Queue %(queue)s is paused with its tenant, which only the operator resumes")
 
 
 def sync_contract() -> None:
@@ -30,7 +33,7 @@ def pause(name: str, *, reason: str = "") -> None:
 
 
 def resume(name: str) -> None:
-    """Raises UnknownQueue, Conflict when it is not paused."""
+    """Raises UnknownQueue, Conflict when it is not paused itself; a pause of its tenant stays."""
     _set_paused(name, False, "")
 
 
@@ -48,8 +51,8 @@ def configure(
     row = catalog.queues(fresh=True).get(name)
     if weight is not None and not 1 <= weight <= 1000:
         raise Invalid("A weight is between 1 and 1000", given=weight)
-    if capacity is not None and capacity < 1:
-        raise Invalid("A capacity is at least 1", given=capacity)
+    if capacity is not None and not 1 <= capacity <= _MOST_CAPACITY:
+        raise Invalid("A capacity is between 1 and %(most)s", most=_MOST_CAPACITY, given=capacity)
     if concurrency is not None and not 0 <= concurrency <= _MOST:
         raise Invalid("A queue's concurrency is 0 (no limit) to 10000", given=concurrency)
     with transaction.atomic():
@@ -111,6 +114,6 @@ def _set_paused(name: str, paused: bool, reason: str) -> None:
         if not changed:
             if paused:
                 raise Conflict("Queue %(queue)s is already paused", queue=name)
-            raise Conflict("Queue %(queue)s is not paused", queue=name)
+            raise Conflict(_HELD if row.paused else "Queue %(queue)s is not paused", queue=name)
         announce()
     log.warning("queue paused" if paused else "queue resumed", queue=name, reason=reason)

@@ -117,6 +117,7 @@ def _places() -> list[Place]:
         Place(table="platform", key="id", column="webhook_secret_sealed", renew=_token, json=False),
         Place(table="idempotency", key="key", column="answer", renew=_answer),
         Place(table="schedule", key="id", column="payload", renew=_document),
+        Place(table="schedule", key="id", column="options", renew=_headers),
         Place(table="task_info", key="id", column="payload", renew=_document),
         Place(table="task_info", key="id", column="options", renew=_headers),
         Place(table="platform_task", key="task_id", column="answer", renew=_document),

@@ -179,7 +179,7 @@ def _request(schedule: Schedule, due: datetime | None) -> TaskRequest:
     key = None if due is None else f"schedule:{schedule.pk}:{due.timestamp():.3f}"
     options = {
         "tags": [_name(schedule)],
-        **schedule.options,
+        **sealed.opened_headers(schedule.options),
         "idempotency_key": key,
     }
     return _decoded(schedule.type, sealed.opened_value(schedule.payload), options)
@@ -207,8 +207,10 @@ def _apply(schedule: Schedule, given: Mapping[str, Any]) -> None:
         raise UnknownType("No handler is registered for task type '%(type)s'", type=schedule.type)
     clock.check(schedule.cron, schedule.timezone)
     payload = schedule.payload if "payload" in given else sealed.opened_value(schedule.payload)
-    prepare(_decoded(schedule.type, payload, schedule.options), tenant_id=schedule.tenant_id)
+    options = schedule.options if "options" in given else sealed.opened_headers(schedule.options)
+    prepare(_decoded(schedule.type, payload, options), tenant_id=schedule.tenant_id)
     schedule.payload = sealed.close_value(payload)
+    schedule.options = sealed.close_headers(options)
     if not schedule.enabled:
         schedule.next_at = None
     elif schedule.next_at is None or {"cron", "timezone"} & set(given):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import structlog
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
 from jobs.domain.errors import Conflict, Invalid, NotFound, QuotaExceeded
@@ -83,34 +84,46 @@ def change(slug: str, given: Mapping[str, object]) -> Tenant:
     return tenant
 
 
-def pause(slug: str, *, reason: str = "") -> list[str]:
-    """Pause its queues; the names of those that were not. Submits pass. Raises NotFound, Conflict if there are none."""
-    return _switch(slug, paused=True, reason=reason)
+def pause(slug: str, *, actor: str, reason: str = "") -> None:
+    """Nothing of any of its queues starts after this commits, of those that come later neither; submits pass.
+
+    Queues' own pauses stay as they are, and resuming them does not lift it. Raises NotFound, Invalid, Conflict.
+    """
+    tenant_id = _pausable(slug)
+    with transaction.atomic():
+        changed = Tenant.objects.filter(pk=tenant_id, paused_at=None).update(
+            paused_at=Now(), paused_by=actor, paused_reason=reason
+        )
+        if not changed:
+            raise Conflict("Tenant %(tenant)s is paused already", tenant=slug)
+        _hold(tenant_id, True)
+    log.warning("tenant paused", slug=slug, reason=reason)
 
 
-def resume(slug: str) -> list[str]:
-    """Resume its queues; the names of those that were paused. Raises NotFound, Conflict if there are none."""
-    return _switch(slug, paused=False, reason="")
+def resume(slug: str) -> None:
+    """End the pause of the tenant; queues paused themselves stay so. Raises NotFound, Invalid, Conflict."""
+    tenant_id = _pausable(slug)
+    with transaction.atomic():
+        changed = Tenant.objects.filter(pk=tenant_id, paused_at__isnull=False).update(
+            paused_at=None, paused_by="", paused_reason=""
+        )
+        if not changed:
+            raise Conflict("Tenant %(tenant)s is not paused", tenant=slug)
+        _hold(tenant_id, False)
+    log.warning("tenant resumed", slug=slug)
 
 
-def _switch(slug: str, *, paused: bool, reason: str) -> list[str]:
+def _hold(tenant_id: int, held: bool) -> None:
+    """Noted on each queue, deleted ones too, so that a claim reads it with the queue."""
+    Queue.objects.filter(tenant_id=tenant_id).update(tenant_paused=held)
+    queues.announce()
+
+
+def _pausable(slug: str) -> int:
     tenant_id = id_of(slug)
     if tenant_id == catalog.DEFAULT_TENANT:
         raise Invalid("Queues of the default tenant are paused one by one", tenant=slug)
-    with transaction.atomic():
-        rows = Queue.objects.filter(tenant_id=tenant_id, removed=False, paused=not paused).order_by(
-            "id"
-        )
-        names = list(rows.values_list("name", flat=True))
-        if not names:
-            raise Conflict("No queue of this tenant is left to switch", tenant=slug)
-        for name in names:
-            (queues.pause(name, reason=reason) if paused else queues.resume(name))
-        postgres.query(  # those that the next submit brings back
-            "UPDATE queue SET paused = %s, paused_reason = %s WHERE removed AND tenant_id = %s RETURNING 1",
-            [paused, reason, tenant_id],
-        )
-    return names
+    return tenant_id
 
 
 def id_of(slug: str) -> int:
@@ -175,6 +188,7 @@ def _add_queues(tenant: Tenant) -> None:
             base_id=base.pk,
             weight=base.weight,
             capacity=base.capacity,
+            tenant_paused=tenant.paused_at is not None,
         )
         for base in bases.order_by("id")
     )

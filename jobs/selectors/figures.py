@@ -81,6 +81,9 @@ def figures() -> list[Figure]:
         numbers.append(
             _one("taskcenter_drift_tasks", "Pending tasks without a ticket in Redis", found.drift)
         )
+    if found.secrets_unopened is not None:
+        text = "Stored secrets that a process cannot open: its key is missing"
+        numbers.append(_one("taskcenter_secrets_unopened", text, found.secrets_unopened))
     if found.postgres_connected:
         numbers.extend(_stored())
     return numbers

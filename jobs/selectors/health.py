@@ -7,7 +7,7 @@ from django.db import DatabaseError
 
 from jobs.contract.reader import contract
 from jobs.domain.errors import RedisUnavailable
-from jobs.selectors import queues, workers
+from jobs.selectors import queues, secrets, workers
 from jobs.selectors.queues import LEVELS, QueueView
 from jobs.store import keys, postgres, redis
 
@@ -15,7 +15,11 @@ log = structlog.get_logger("health")
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`drift`: waiting tasks without a ticket in Redis (null: unknown); `queue_utilization`: the worst."""
+    """`drift`: waiting tasks without a ticket in Redis (null: unknown); `queue_utilization`: the worst.
+
+    `secrets_unopened`: stored secrets that cannot be opened here or in a worker, for its key is missing (null: not
+    looked at, for keys that do not see all tenants).
+    """
 
     healthy: bool
     redis_connected: bool
@@ -26,18 +30,20 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     backpressure_state: str
     drift: int | None
     stopped: bool
+    secrets_unopened: int | None
 
 
 def check(tenant_id: int | None = None) -> Health:
     """Look at both stores now, and at the queues (of a tenant).
 
-    Healthy: the stores answer, a worker is alive and nothing is stopped.
+    Healthy: the stores answer, a worker is alive, nothing is stopped and no key is missing.
     """
     seen, redis_up = _look(tenant_id), redis_connected()
     listed, alive, slots, stopped = seen or ([], 0, 0, False)
     stores = seen is not None and (redis_up or not settings.ASYNQ_POLLING_ENABLED)
+    lost = _secrets_unopened() if seen is not None and tenant_id is None else None
     return Health(
-        healthy=stores and alive > 0 and not stopped,
+        healthy=stores and alive > 0 and not stopped and not lost,
         redis_connected=redis_up,
         postgres_connected=seen is not None,
         queue_utilization=max((q.utilization for q in listed), default=0.0),
@@ -46,6 +52,7 @@ def check(tenant_id: int | None = None) -> Health:
         backpressure_state=worst_level(listed),
         drift=drift(listed) if seen is not None and redis_up else None,
         stopped=stopped,
+        secrets_unopened=lost,
     )
 
 
@@ -83,6 +90,11 @@ def _look(tenant_id: int | None) -> tuple[list[QueueView], int, int, bool] | Non
     except DatabaseError as error:
         log.warning("postgres unreachable", error=str(error).strip())
         return None
+
+
+def _secrets_unopened() -> int | None:
+    found = secrets.unopened()
+    return None if found is None else found.count
 
 
 def _stopped() -> bool:

@@ -10,12 +10,13 @@ from jobs.selectors.tenants import slugs
 
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
-    """`key_id` is the third part of the key, by which it is recognised."""
+    """`key_id` is the third part of the key, by which it is recognised; `created_by` is empty where it is not known."""
 
     key_id: str
     name: str
     tenant: str
     scopes: list[str]
+    created_by: str
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None

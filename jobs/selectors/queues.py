@@ -12,7 +12,10 @@ _ARCHIVED_SEEN = 100_000
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
-    """`size` = pending + active + scheduled + retry; `utilization` = pending / capacity (0 without capacity)."""
+    """`size` = pending + active + scheduled + retry; `utilization` = pending / capacity (0 without capacity).
+
+    `tenant_paused`: the operator paused its tenant; `paused`: that, or the queue itself.
+    """
 
     queue: str
     size: int
@@ -25,6 +28,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     aggregating: int
     paused: bool
     paused_reason: str
+    tenant_paused: bool
     weight: int
     capacity: int | None
     concurrency: int | None
@@ -60,11 +64,13 @@ def listing(
     `busy`: of other tenants' queues only those that hold something, are paused or under pressure.
     """
     rows = postgres.query(
-        "SELECT id, name, tenant_id, weight, capacity, concurrency, level, paused, paused_reason, paused_until"
-        " FROM queue WHERE NOT removed AND (%(tenant)s::int IS NULL OR tenant_id = %(tenant)s)"
-        " AND (%(name)s::text IS NULL OR name = %(name)s)"
-        " AND (NOT %(busy)s OR base_id IS NULL OR paused OR level > 0 OR id IN"
-        "   (SELECT queue_id FROM queue_stat WHERE metric IN (1, 2, 3, 4, 5, 7) AND n > 0)) ORDER BY id",
+        "SELECT q.id, q.name, tenant_id, weight, capacity, concurrency, level, paused OR tenant_paused,"
+        " coalesce(t.paused_reason, q.paused_reason), tenant_paused, paused_until"
+        " FROM queue q LEFT JOIN tenant t ON tenant_paused AND t.id = tenant_id"
+        " WHERE NOT removed AND (%(tenant)s::int IS NULL OR tenant_id = %(tenant)s)"
+        " AND (%(name)s::text IS NULL OR q.name = %(name)s)"
+        " AND (NOT %(busy)s OR base_id IS NULL OR paused OR tenant_paused OR level > 0 OR q.id IN"
+        "   (SELECT queue_id FROM queue_stat WHERE metric IN (1, 2, 3, 4, 5, 7) AND n > 0)) ORDER BY q.id",
         {"tenant": tenant_id, "name": name, "busy": busy},
     )
     counted, ages = counts(), _oldest_s()
@@ -139,7 +145,19 @@ def _oldest_s() -> dict[int, float]:
 
 
 def _view(row: postgres.Row, n: dict[int, int], oldest_s: float) -> QueueView:
-    _, name, tenant_id, weight, capacity, concurrency, level, paused, reason, until = row
+    (
+        _,
+        name,
+        tenant_id,
+        weight,
+        capacity,
+        concurrency,
+        level,
+        paused,
+        reason,
+        tenant_paused,
+        until,
+    ) = row
     by_state = {state.wire: n.get(state, 0) for state in State}
     waiting = ("pending", "active", "scheduled", "retry")
     return QueueView(
@@ -148,6 +166,7 @@ def _view(row: postgres.Row, n: dict[int, int], oldest_s: float) -> QueueView:
         **by_state,
         paused=paused,
         paused_reason=reason,
+        tenant_paused=tenant_paused,
         paused_until=until,
         tenant_id=tenant_id,
         weight=weight,

@@ -67,9 +67,9 @@ def get(schedule_id: int, tenant_id: int | None = 1) -> ScheduleView:
 
 
 def options(schedule_id: int) -> dict[str, Any]:
-    """The options of its submits as they are stored (`get` masks secrets)."""
+    """The options of its submits as they were given (`get` masks secrets). Raises Misconfigured."""
     found = Schedule.objects.filter(pk=schedule_id).values_list("options", flat=True).first()
-    return dict(found or {})
+    return sealed.opened_headers(found or {})
 
 
 def ticks(schedule_id: int, tenant_id: int | None = 1) -> Page[Tick]:
@@ -91,7 +91,7 @@ def of(row: Schedule) -> ScheduleView:
         timezone=row.timezone,
         type=row.type,
         payload=masked(sealed.shown_value(row.payload)),
-        options=masked(row.options),
+        options=masked(sealed.shown_headers(row.options)),
         missed=row.missed,
         enabled=row.enabled,
         next_at=row.next_at,

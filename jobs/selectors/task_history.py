@@ -11,6 +11,7 @@ from jobs.domain import ids
 from jobs.domain.errors import TaskNotFound
 from jobs.domain.outcomes import Kind
 from jobs.domain.states import State, Status
+from jobs.selectors.masking import masked
 from jobs.selectors.paging import Page, whole
 from jobs.store import postgres, sealed
 
@@ -18,7 +19,10 @@ MOST = 1000
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. Kept are the failed ones, those with a result, the last one and the present one."""
+    """One run. Kept are the failed ones, those with a result, the last one and the present one.
+
+    Secrets in `result` are masked: whoever is to have it takes the task's own.
+    """
 
     attempt: int
     job_id: str
@@ -126,5 +130,5 @@ def _attempt(job_id: Callable[[int], str], row: postgres.Row) -> Attempt:
         duration=None if took is None else round(took.total_seconds(), 3),
         worker=worker,
         error=error,
-        result=None if result is None else msgspec.Raw(sealed.shown(result).encode()),
+        result=None if result is None else masked(msgspec.json.decode(sealed.shown(result))),
     )

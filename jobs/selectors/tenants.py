@@ -15,7 +15,8 @@ from jobs.store import postgres
 class TenantView(msgspec.Struct, frozen=True, kw_only=True):
     """`max_pending`: most tasks that may wait; `max_active`: that may run at once; `rate_per_s`: requests.
 
-    The rate is that of all its keys together; null: no quota.
+    The rate is that of all its keys together; null: no quota. `waiting`, `active`: its tasks by the counters.
+    `paused_at`: since when the operator holds all its queues.
     """
 
     slug: str
@@ -23,6 +24,11 @@ class TenantView(msgspec.Struct, frozen=True, kw_only=True):
     max_pending: int | None
     max_active: int | None
     rate_per_s: int | None
+    waiting: int
+    active: int
+    paused_at: datetime | None
+    paused_by: str
+    paused_reason: str
     queues: list[str]
     created_at: datetime
 
@@ -78,6 +84,7 @@ def _views(rows: list[Tenant]) -> list[TenantView]:
         removed=False, tenant_id__in=[row.pk for row in rows]
     ).order_by("id"):
         names.setdefault(queue.tenant_id, []).append(queue.name)
+    now = loads(row.pk for row in rows)
     return [
         TenantView(
             slug=row.slug,
@@ -85,6 +92,11 @@ def _views(rows: list[Tenant]) -> list[TenantView]:
             max_pending=row.max_pending,
             max_active=row.max_active,
             rate_per_s=row.rate_per_s,
+            waiting=now[row.pk].pending + now[row.pk].waiting if row.pk in now else 0,
+            active=now[row.pk].active if row.pk in now else 0,
+            paused_at=row.paused_at,
+            paused_by=row.paused_by,
+            paused_reason=row.paused_reason,
             queues=names.get(row.pk, []),
             created_at=row.created_at,
         )

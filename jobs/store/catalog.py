@@ -20,7 +20,10 @@ DEAD_LETTER = "dead_letter"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueRow:
-    """A queue as the rows have it; `level` is its back-pressure (0 normal, 1 warning, 2 critical)."""
+    """A queue as the rows have it; `level` is its back-pressure (0 normal, 1 warning, 2 critical).
+
+    `paused`: itself, or with its tenant.
+    """
 
     id: int
     name: str
@@ -115,10 +118,11 @@ _COLUMNS: tuple[str, ...] = (
     "base_id",
     "weight",
     "capacity",
-    "paused",
+    "paused OR tenant_paused AS paused",
     "concurrency",
 )
 _COLUMNS += ("removed",)
+_FIELDS = tuple(column.rpartition(" ")[2] for column in _COLUMNS)
 
 
 def queues(*, fresh: bool = False) -> Catalog:
@@ -138,7 +142,7 @@ def _look(before: _Held | None) -> _Held:
     pressed = dict(zip(ids or (), levels or (), strict=True))
     if before is None or before.version != version:
         rows = postgres.query(f"SELECT {', '.join(_COLUMNS)} FROM queue ORDER BY id")
-        plain = [QueueRow(**dict(zip(_COLUMNS, row, strict=True)), level=0) for row in rows]
+        plain = [QueueRow(**dict(zip(_FIELDS, row, strict=True)), level=0) for row in rows]
     elif before.levels == pressed:
         _held = replace(before, read_s=now_s)
         return _held

@@ -6,6 +6,7 @@ What has that shape is always sealed: a document of a caller that merely looks l
 import functools
 import hashlib
 import hmac
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -73,6 +74,25 @@ def headers(options_json: str) -> dict[str, str]:
     if options_json == "{}":
         return {}
     return opened_value(msgspec.json.decode(options_json).get("headers") or {})  # type: ignore[no-any-return]
+
+
+def close_headers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """A submit's options as they are to be stored: their headers sealed."""
+    return _with_headers(options, close_value)
+
+
+def opened_headers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Raises Misconfigured when no key opens them."""
+    return _with_headers(options, opened_value)
+
+
+def shown_headers(options: Mapping[str, Any]) -> dict[str, Any]:
+    return _with_headers(options, shown_value)
+
+
+def _with_headers(options: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    found = dict(options)
+    return found | {"headers": change(found["headers"])} if found.get("headers") else found
 
 
 def token_of(text: str) -> str | None:

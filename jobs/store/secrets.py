@@ -1,6 +1,7 @@
 """Sealed credentials: Fernet with key rotation; the first key seals, all of them open."""
 
 import functools
+import hashlib
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _fernet(keys: tuple[str, ...]) -> "MultiFernet":
     from cryptography.fernet import Fernet, MultiFernet  # 6 MB that most processes never need
 
@@ -38,6 +39,20 @@ def unseal(token: str) -> str:
 def is_fresh(token: str) -> bool:
     """Whether the first key opens it, so that the others may go."""
     return _opened(token, _keys()[:1]) is not None
+
+
+def key_ids() -> list[str]:
+    """What tells the present keys apart, and gives nothing of them away."""
+    return [_key_id(key) for key in _keys()]
+
+
+def opener(token: str) -> str | None:
+    """The id of the present key that opens it, None if none does."""
+    return next((_key_id(key) for key in _keys() if _opened(token, (key,)) is not None), None)
+
+
+def _key_id(key: str) -> str:
+    return hashlib.sha256(f"taskcenter.key-id:{key}".encode()).hexdigest()[:8]
 
 
 def _opened(token: str, keys: tuple[str, ...]) -> str | None:

@@ -86,8 +86,8 @@ class Asker:
     def _take(self, want: int, floor: datetime) -> None:
         from jobs.builtin import platform_asking
 
-        served = self._engine.served
-        queues = [row.id for row in catalog.queues().rows if served.serves(row) and not row.paused]
+        known = catalog.queues().by_name
+        queues = [known[name].id for name in self._engine.served.names() if name in known]
         asking = platform_asking.take(queues, want, floor=floor)
         if asking.oldest is not None:
             self._floor = asking.oldest - _FLOOR
@@ -95,7 +95,7 @@ class Asker:
             self._send(asking)
         elif (
             asking.count == 0
-        ):  # due, but another's: its queue is not served here, or its row is locked
+        ):  # due, but for others: its queue is not served here, its row is locked
             self._wait(_IDLE_S / 2)
 
     def _send(self, asking: "Asking") -> None:

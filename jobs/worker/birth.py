@@ -13,7 +13,8 @@ from django.conf import settings
 from jobs.domain.errors import RedisUnavailable
 from jobs.lifecycle import redis_versions
 from jobs.operations import workers
-from jobs.store import redis
+from jobs.selectors import secrets as stored
+from jobs.store import redis, secrets
 from jobs.worker import db
 from jobs.worker.heartbeat import stats
 
@@ -71,10 +72,18 @@ def warn_of_redis(engine: "Engine") -> None:
         )
 
 
+def warn_of_keys() -> None:
+    """What it cannot open it puts off again and again, until a worker with the key takes it."""
+    found = stored.unopened()
+    if found is not None and found.here:
+        log.error("KEYS ARE MISSING: stored secrets cannot be opened", count=found.here)
+
+
 def _facts(engine: "Engine") -> dict[str, object]:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "version": version("rq"),
         "strict": engine.options.strict,
+        "keys": secrets.key_ids(),
     }

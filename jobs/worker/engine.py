@@ -95,6 +95,7 @@ class Engine:
         db.prepare_often_used()
         self.worker_id = birth.be_born(self, check=True)
         birth.warn_of_redis(self)
+        birth.warn_of_keys()
         self.threads.spawn("heartbeat", lambda: self.heartbeat.step(1.0))
         if not self.consumes:
             log.warning(

@@ -15,7 +15,7 @@ from jobs.models import ApiKey, Tenant
 from jobs.operations import keys, tenants
 from jobs.selectors.tenants import slugs
 from jobs.store import catalog
-from queues_admin.admin.base import BackOffice, Route, page
+from queues_admin.admin.base import BackOffice, Route, actor, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.keyset import newest_first
 from queues_admin.permissions import MANAGE_KEYS
@@ -86,6 +86,7 @@ def create(request: HttpRequest) -> HttpResponse:
             scopes=given["scopes"],
             expires_at=given["expires_at"],
             tenant_id=given["tenant"],
+            created_by=actor(request),
         )
         facts = {"key_id": made.key_id, "name": given["name"], "scopes": given["scopes"]}
         if given["tenant"] != catalog.DEFAULT_TENANT:

@@ -11,7 +11,7 @@ from jobs.domain.errors import UnknownType
 from jobs.domain.states import State, Status, state_from_wire, status_from_wire
 from jobs.handlers.registry import handler
 from jobs.lifecycle.why import HoldingBreaker, Reason, WhyFacts, why_not_running
-from jobs.models import Platform, Queue, ShardCount
+from jobs.models import Platform, Queue, ShardCount, Tenant
 from jobs.selectors import breakers, health, limits, workers
 from jobs.selectors.breakers import BreakerView
 from jobs.selectors.task_view import TaskView
@@ -61,8 +61,8 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
         now_s=time.time(),
         stopped=control().stopped,
         consumption_off=not (settings.ASYNQ_POLLING_ENABLED or settings.UPDATE_TASK),
-        paused=queue is not None and queue.paused,
-        paused_reason=queue.paused_reason if queue is not None else "",
+        paused=queue is not None and (queue.paused or queue.tenant_paused),
+        paused_reason=_paused_reason(queue) if queue is not None else "",
         run_at_s=view.next_process_at.timestamp() if view.next_process_at else None,
         deadline_s=view.deadline.timestamp() if view.deadline else None,
         breakers=_breakers(view.platform),
@@ -77,6 +77,14 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
         limit_most=limit.most if limit else None,
         limit_rate=limit.rate if limit else None,
     )
+
+
+def _paused_reason(queue: Queue) -> str:
+    if not queue.tenant_paused:
+        return queue.paused_reason
+    with_tenant = _("paused with its tenant")
+    told = Tenant.objects.filter(pk=queue.tenant_id).values_list("paused_reason", flat=True).first()
+    return f"{with_tenant}: {told}" if told else with_tenant
 
 
 def _serving(queue: str) -> int:

@@ -14,7 +14,7 @@ from jobs.operations import tenants
 from jobs.selectors import queues
 from jobs.selectors import tenants as reading
 from jobs.store import catalog
-from queues_admin.admin.base import BackOffice, Route, page
+from queues_admin.admin.base import BackOffice, Route, actor, page
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.keyset import newest_first
 
@@ -97,9 +97,12 @@ def overview(request: HttpRequest) -> HttpResponse:
 def detail(request: HttpRequest, slug: str) -> HttpResponse:
     tenant = _get(slug)
     quotas = [(_LABELS.get(name, name), getattr(tenant, name, None)) for name in tenants.QUOTAS]
+    load = reading.loads([tenant.pk]).get(tenant.pk, reading.Load())
     return page(
         request,
         "tenant.html",
+        load=load,
+        waiting=load.pending + load.waiting,
         title=_("Tenant %(name)s") % {"name": slug},
         tenant=tenant,
         quotas=quotas,
@@ -176,13 +179,12 @@ def change(request: HttpRequest, slug: str) -> HttpResponse:
 
 def pause(request: HttpRequest, slug: str) -> HttpResponse:
     def perform(given: dict[str, Any]) -> Done:
-        names = tenants.pause(slug, reason=given["reason"])
-        return Done(
-            message=_("Tenant %(name)s is paused.") % {"name": slug}, after={"paused": names}
-        )
+        tenants.pause(slug, actor=actor(request), reason=given["reason"])
+        return Done(message=_("Tenant %(name)s is paused.") % {"name": slug})
 
     effects = [
         _("No task of its queues starts any more; running ones finish."),
+        _("Its own keys cannot lift it; queues that are paused themselves stay so afterwards."),
         _(
             "New tasks are still accepted and wait. To refuse them, set the most that may wait to 0."
         ),
@@ -205,11 +207,8 @@ def pause(request: HttpRequest, slug: str) -> HttpResponse:
 
 def resume(request: HttpRequest, slug: str) -> HttpResponse:
     def perform(_given: dict[str, Any]) -> Done:
-        names = tenants.resume(slug)
-        return Done(
-            message=_("Tenant %(name)s is running again.") % {"name": slug},
-            after={"resumed": names},
-        )
+        tenants.resume(slug)
+        return Done(message=_("Tenant %(name)s is running again.") % {"name": slug})
 
     return confirm(
         request,
@@ -218,7 +217,11 @@ def resume(request: HttpRequest, slug: str) -> HttpResponse:
             "resume",
             title=_("Resume tenant %(name)s") % {"name": slug},
             button=_("Resume"),
-            effects=[_("Workers take tasks of all its queues again, within a second.")],
+            effects=[
+                _(
+                    "Workers take tasks of its queues again, within a second, but for those paused themselves."
+                )
+            ],
             permissions=(OPERATE,),
             form=OptionalReasonForm,
             perform=perform,

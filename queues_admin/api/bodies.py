@@ -30,9 +30,16 @@ class Batch(Body, frozen=True, kw_only=True):
 class TaskQuery(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cursor: str | None = None
     limit: Size = 20
+    tenant: Short | None = None
 
 
-class OneTaskQuery(Body, frozen=True, kw_only=True):
+class TenantQuery(Body, frozen=True, kw_only=True):
+    """`tenant`: whose tasks are meant, by its slug; for admins of the default tenant."""
+
+    tenant: Short | None = None
+
+
+class OneTaskQuery(TenantQuery, frozen=True, kw_only=True):
     """`wait`: seconds to wait for the task's end."""
 
     wait: Annotated[float, Meta(ge=0, le=30)] = 0.0
@@ -50,20 +57,24 @@ class ShortListQuery(Body, frozen=True, kw_only=True):
     limit: Size = 100
 
 
+class TaskPartsQuery(ShortListQuery, frozen=True, kw_only=True):
+    tenant: Short | None = None
+
+
 class AuditQuery(ListQuery, frozen=True, kw_only=True):
     actor: str | None = None
     action: str | None = None
     tenant: str | None = None
 
 
-class PageQuery(Body, frozen=True, kw_only=True):
+class PageQuery(TenantQuery, frozen=True, kw_only=True):
     queue: str = "scheduled"
     state: StateName = "pending"
     page: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     size: Size = 20
 
 
-class DeleteQuery(Body, frozen=True, kw_only=True):
+class DeleteQuery(TenantQuery, frozen=True, kw_only=True):
     queue: str | None = None
     state: StateName | None = None
 

@@ -14,7 +14,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.views import APIView
 
 from jobs.domain.errors import Forbidden, Invalid, NotFound, TaskCenterError, TaskNotFound
-from jobs.operations import audits, repeats
+from jobs.operations import audits, repeats, tenants
 from jobs.operations.keys import Caller
 from jobs.selectors.paging import part
 from jobs.store import catalog, wall
@@ -37,6 +37,7 @@ class Endpoint:
 
     `body`, `query`, `data` are the types of what comes in and goes out; `prefix` gathers `payload.<path>`.
     `repeats`: what an Idempotency-Key does on a POST. `own_wall`: a GET that waits, without a transaction.
+    `of_any_tenant`: the query's `tenant` says whose things are meant, for admins of the default tenant.
     """
 
     summary: str
@@ -52,17 +53,19 @@ class Endpoint:
     prefix: str | None = None
     repeats: Repeats = Repeats.WHOLE
     own_wall: bool = False
+    of_any_tenant: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
 class Call:
-    """One authenticated request with what was parsed of it."""
+    """One authenticated request with what was parsed of it; `meant`: the tenant that an operator named."""
 
     request: HttpRequest
     caller: Caller
     body: Any
     query: Any
     action: str
+    meant: int | None = None
     address: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +73,8 @@ class Call:
 
     @property
     def tenant_id(self) -> int:
-        return self.caller.tenant_id
+        """Whose things this is about: the caller's, unless an operator named another tenant."""
+        return self.caller.tenant_id if self.meant is None else self.meant
 
     @property
     def actor(self) -> str:
@@ -79,11 +83,17 @@ class Call:
     @property
     def sees(self) -> int | None:
         """The tenant whose queues and keys this caller sees; None for admins of the default tenant, who see all."""
-        return None if self.of_house and "admin" in self.caller.scopes else self.tenant_id
+        return None if self.of_house and "admin" in self.caller.scopes else self.caller.tenant_id
 
     @property
     def of_house(self) -> bool:
-        return self.tenant_id == catalog.DEFAULT_TENANT
+        return self.caller.tenant_id == catalog.DEFAULT_TENANT
+
+    def mean(self, slug: str) -> None:
+        """The tenant that the query names. Raises Forbidden, NotFound."""
+        if self.sees is not None:
+            raise Forbidden("`tenant` is for keys with scope admin of the default tenant")
+        self.meant = tenants.id_of(slug)
 
     def house_only(self) -> None:
         """What all tenants share is there for keys of the default tenant only. Raises NotFound."""
@@ -119,7 +129,7 @@ class Call:
                 reason=reason,
                 before=before,
                 after=after or None,
-                tenant_id=self.tenant_id,
+                tenant_id=self.caller.tenant_id,
             )
 
 
@@ -190,6 +200,8 @@ def _answer(spec: Endpoint, view: View, request: HttpRequest, path: dict[str, st
             query=parsing.query(request, spec.query or openapi.NoQuery, prefix=spec.prefix),
             action=spec.action,
         )
+        if spec.of_any_tenant and call.query.tenant is not None:
+            call.mean(call.query.tenant)
         response = _carried_out(spec, call, functools.partial(view, call, **path))
     except Exception as error:
         _name_as_sent(error, path, call)
@@ -212,11 +224,12 @@ def _carried_out(spec: Endpoint, call: Call, view: Callable[[], Reply]) -> HttpR
     if not 1 <= len(key) <= 512 or not key.isprintable():
         raise Invalid("Idempotency-Key has 1 to 512 printable characters", field="idempotency_key")
     what = f"POST {call.request.path}"
+    asked = [what, call.body] if call.meant is None else [what, call.body, call.meant]
     request = repeats.Once(
-        tenant_id=call.tenant_id,
+        tenant_id=call.caller.tenant_id,
         what=what,
         key=key,
-        asked=msgspec.json.encode([what, call.body], order="deterministic"),
+        asked=msgspec.json.encode(asked, order="deterministic"),
         whole=spec.repeats is Repeats.WHOLE,
     )
     answer, repeated = repeats.once(request, lambda: envelope.kept(view()))

@@ -41,6 +41,7 @@ class Keys(Api):
                 scopes=asked.scopes,
                 tenant_id=tenant_id,
                 expires_at=asked.expires_at,
+                created_by=call.actor,
             )
             after.update(key_id=made.key_id, scopes=asked.scopes)
             if tenant_id != call.tenant_id:

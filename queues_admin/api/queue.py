@@ -27,7 +27,14 @@ from jobs.selectors.task_view import TaskView
 from jobs.store import catalog
 from queues_admin.api import errors
 from queues_admin.api.answers import CancelBatchResult, CancelItem, CancelResult, Deleted, ItemError
-from queues_admin.api.bodies import Cancel, CancelBatch, DeleteQuery, PageQuery, QueueTask
+from queues_admin.api.bodies import (
+    Cancel,
+    CancelBatch,
+    DeleteQuery,
+    PageQuery,
+    QueueTask,
+    TenantQuery,
+)
 from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -63,7 +70,12 @@ class OverviewView(Api):
 
 class QueueTasks(Api):
     @endpoint(
-        summary="One queue's tasks in one state", scope="read", query=PageQuery, data=TaskPage
+        summary="One queue's tasks in one state",
+        scope="read",
+        query=PageQuery,
+        of_any_tenant=True,
+        data=TaskPage,
+        raises=(NotFound,),
     )
     def get(self, call: Call) -> Reply:
         q: PageQuery = call.query
@@ -79,6 +91,8 @@ class Retry(Api):
         summary="Run a task now, or redrive an archived one",
         scope="operate",
         action="task.run",
+        query=TenantQuery,
+        of_any_tenant=True,
         body=QueueTask,
         data=TaskView,
         raises=(NotFound, Conflict, InsufficientCredits),
@@ -96,6 +110,8 @@ class Archive(Api):
         summary="Put a waiting task aside",
         scope="operate",
         action="task.archive",
+        query=TenantQuery,
+        of_any_tenant=True,
         body=QueueTask,
         data=TaskView,
         raises=(NotFound, Conflict),
@@ -114,6 +130,7 @@ class QueueTaskView(Api):
         scope="operate",
         action="task.delete",
         query=DeleteQuery,
+        of_any_tenant=True,
         data=Deleted,
         raises=(NotFound, Conflict),
     )
@@ -135,6 +152,8 @@ class CancelView(Api):
         summary="Cancel a task and refund its credits",
         scope="operate",
         action="task.cancel",
+        query=TenantQuery,
+        of_any_tenant=True,
         body=Cancel,
         data=CancelResult,
         statuses=(200, 202),
@@ -163,8 +182,11 @@ class CancelBatchView(Api):
         summary="Cancel up to 100 tasks and refund their credits",
         scope="operate",
         action="task.cancel",
+        query=TenantQuery,
+        of_any_tenant=True,
         body=CancelBatch,
         data=CancelBatchResult,
+        raises=(NotFound,),
         repeats=Repeats.STEPS,
     )
     def post(self, call: Call) -> Reply:

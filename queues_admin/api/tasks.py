@@ -26,7 +26,14 @@ from jobs.selectors.task_history import Attempt, TimelineEvent
 from jobs.selectors.task_view import TaskView
 from queues_admin.api import errors, limits, parsing, submitted, waiting
 from queues_admin.api.answers import BatchItem, BatchResult, ItemError
-from queues_admin.api.bodies import Batch, OneTaskQuery, ShortListQuery, TaskChange, TaskQuery
+from queues_admin.api.bodies import (
+    Batch,
+    OneTaskQuery,
+    TaskChange,
+    TaskPartsQuery,
+    TaskQuery,
+    TenantQuery,
+)
 from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -50,8 +57,10 @@ class Tasks(Api):
         summary="List tasks, newest first",
         scope="read",
         query=TaskQuery,
+        of_any_tenant=True,
         data=Page[TaskView],
         prefix="payload.",
+        raises=(NotFound,),
     )
     def get(self, call: Call) -> Reply:
         asked = call.query
@@ -104,6 +113,7 @@ class Task(Api):
         summary="Read a task; `wait` answers when it has ended",
         scope="read",
         query=OneTaskQuery,
+        of_any_tenant=True,
         own_wall=True,
         data=TaskView,
         raises=(NotFound,),
@@ -115,6 +125,8 @@ class Task(Api):
         summary="Give a scheduled task that has not run yet another payload",
         scope="operate",
         action="task.payload",
+        query=TenantQuery,
+        of_any_tenant=True,
         body=TaskChange,
         data=TaskView,
         raises=(NotFound, Conflict),
@@ -136,6 +148,7 @@ class Status(Api):
         summary="Read a task (the short name)",
         scope="read",
         query=OneTaskQuery,
+        of_any_tenant=True,
         own_wall=True,
         data=TaskView,
         raises=(NotFound,),
@@ -148,7 +161,8 @@ class Attempts(Api):
     @endpoint(
         summary="A task's runs",
         scope="read",
-        query=ShortListQuery,
+        query=TaskPartsQuery,
+        of_any_tenant=True,
         data=Page[Attempt],
         raises=(NotFound,),
     )
@@ -162,7 +176,8 @@ class Events(Api):
     @endpoint(
         summary="A task's timeline",
         scope="read",
-        query=ShortListQuery,
+        query=TaskPartsQuery,
+        of_any_tenant=True,
         data=Page[TimelineEvent],
         raises=(NotFound,),
     )

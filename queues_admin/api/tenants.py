@@ -10,7 +10,7 @@ from jobs.operations import tenants as operations
 from jobs.selectors import tenants
 from jobs.selectors.paging import Page
 from jobs.selectors.tenants import TenantView
-from queues_admin.api.bodies import Body, ShortListQuery
+from queues_admin.api.bodies import Body, ShortListQuery, WithReason
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
@@ -88,4 +88,38 @@ class Tenant(Api):
         with call.audited(f"tenant:{slug}", before=noted) as after:
             operations.change(slug, given)
             after.update(given)
+        return Reply(data=tenants.get(slug))
+
+
+class Pause(Api):
+    @endpoint(
+        summary="Hold all queues of a tenant; its own keys cannot lift that",
+        scope="admin",
+        action="tenant.pause",
+        body=WithReason,
+        optional_body=True,
+        data=TenantView,
+        raises=(NotFound, Conflict),
+    )
+    def post(self, call: Call, slug: str) -> Reply:
+        call.house_only()
+        with call.audited(f"tenant:{slug}", reason=call.body.reason):
+            operations.pause(slug, actor=call.actor, reason=call.body.reason)
+        return Reply(data=tenants.get(slug))
+
+
+class Resume(Api):
+    @endpoint(
+        summary="End the pause of a tenant; queues that are paused themselves stay so",
+        scope="admin",
+        action="tenant.resume",
+        body=WithReason,
+        optional_body=True,
+        data=TenantView,
+        raises=(NotFound, Conflict),
+    )
+    def post(self, call: Call, slug: str) -> Reply:
+        call.house_only()
+        with call.audited(f"tenant:{slug}", reason=call.body.reason):
+            operations.resume(slug)
         return Reply(data=tenants.get(slug))

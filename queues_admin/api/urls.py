@@ -82,6 +82,8 @@ urlpatterns = [
     path("keys/<str:key_id>", keys.Key.as_view()),
     path("tenants", tenants.Tenants.as_view()),
     path("tenants/<str:slug>", tenants.Tenant.as_view()),
+    path("tenants/<str:slug>/pause", tenants.Pause.as_view()),
+    path("tenants/<str:slug>/resume", tenants.Resume.as_view()),
     path("audit", audit.Audit.as_view()),
     path("schema", docs.schema),
     path("docs", docs.docs),

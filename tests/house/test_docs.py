@@ -123,7 +123,7 @@ def _read(path: str) -> set[str]:
 def test_variables_marked_as_files_are_those_that_may_be_files() -> None:
     page = (ROOT / "docs" / "deployment.md").read_text()
     marked = set(re.findall(r"^\| `([A-Z_]+)` \(file\)", page, re.MULTILINE))
-    kinds = r"env\.(?:url|secret|secrets|named_secrets|redis_url)\(\s*\"([A-Z_]+)\""
+    kinds = r"env\.(?:url|secret|secrets|named_secrets|fernet_keys|redis_url)\(\s*\"([A-Z_]+)\""
     assert marked == set(re.findall(kinds, (ROOT / "taskcenter" / "settings.py").read_text()))
 
 

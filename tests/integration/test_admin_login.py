@@ -53,6 +53,7 @@ def test_the_refusal_speaks_chinese_too_and_shows_nothing_of_the_console() -> No
     page = _try(PASSWORD, accept_language="zh-hans").content.decode()
     assert "15 分钟" in page
     assert "/admin/jobs/" not in page
+    assert 'href="/admin/login/"' in page
 
 
 @pytest.mark.req("S08")

@@ -17,6 +17,7 @@ from queues_admin.admin.audit import differences
 from tests.integration.admin_support import audits, client_of, confirm_post, text
 from tests.support import api
 from tests.support.api import ApiClient, data
+from tests.support.cli import run_json
 from tests.support.engine import row
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -70,7 +71,7 @@ def test_pausing_a_tenant_pauses_all_its_queues_and_nobody_elses(admin: Client) 
     acme = tenants.create("acme")
     tenants.create("other")
     confirm_post(admin, "/admin/jobs/tenant/acme/pause/", reason="abuse")
-    paused = Queue.objects.filter(paused=True)
+    paused = Queue.objects.filter(tenant_paused=True)
     assert {q.tenant_id for q in paused} == {acme.pk}
     assert paused.count() == Queue.objects.filter(tenant_id=acme.pk).count()
     assert "abuse" in text(admin.get("/admin/jobs/tenant/acme/"))
@@ -78,7 +79,7 @@ def test_pausing_a_tenant_pauses_all_its_queues_and_nobody_elses(admin: Client) 
     assert again.status_code == 302
     assert audits("tenant.pause", refused=True)
     confirm_post(admin, "/admin/jobs/tenant/acme/resume/")
-    assert not Queue.objects.filter(paused=True).exists()
+    assert not Queue.objects.filter(tenant_paused=True).exists()
 
 
 @pytest.mark.req("T-01")
@@ -101,6 +102,14 @@ def test_the_list_says_what_each_tenant_has_waiting(admin: Client) -> None:
     assert tenant.slug == "acme"
     assert (load.pending, load.waiting, load.active, load.paused) == (3, 1, 0, 0)
     assert admin.get("/admin/jobs/tenant/?q=zz").context["lines"] == []
+    shown = run_json("tenants", "list")["items"][1]
+    assert (shown["slug"], shown["waiting"], shown["active"], shown["max_pending"]) == (
+        "acme",
+        4,
+        0,
+        7,
+    )
+    assert "4 · 0" in text(admin.get("/admin/jobs/tenant/acme/"))
 
 
 @pytest.mark.req("T-01", "T-02")

@@ -196,7 +196,7 @@ def test_submit_takes_the_options_of_the_api(
         (["submit", "debug:echo", "--header", "novalue"], "NAME=VALUE"),
         (["list", "--state", "lost"], "no state 'lost'"),
         (["list", "--queue", "nowhere"], "no queue 'nowhere'"),
-        (["list", "--created-after", "yesterday"], "created_after"),
+        (["list", "--created-after", "yesterday"], "created-after"),
         (["list", "--limit", "0"], "between 1 and"),
         (["list", "--cursor", "%%%"], "cursor"),
         (["inspect", "nobody"], "no such task"),

@@ -22,7 +22,7 @@ def test_the_command_line_makes_lists_sets_and_pauses_tenants() -> None:
     assert [t["slug"] for t in run_json("tenants", "list")["items"]] == ["default", "acme"]
     assert "acme:default" in run("tenants", "show", "acme")
     told = run_json("tenants", "pause", "acme", "--reason", "abuse")
-    assert set(told["paused"]) == {row.name for row in Queue.objects.filter(paused=True)}
+    assert set(told["queues"]) == {row.name for row in Queue.objects.filter(tenant_paused=True)}
     run("tenants", "resume", "acme")
     actions = [action for action, _, _ in audit()]
     assert actions == ["tenant.create", "tenant.change", "tenant.pause", "tenant.resume"]
@@ -38,7 +38,7 @@ def test_the_command_line_makes_lists_sets_and_pauses_tenants() -> None:
         (("set", "default", "--rate-per-s", "3"), "no quotas"),
         (("set", "acme", "--rate-per-s", "0"), "rate_per_s"),
         (("set", "acme", "--rate-per-s", "fast"), "whole number"),
-        (("resume", "acme"), "No queue of this tenant"),
+        (("resume", "acme"), "is not paused"),
     ],
 )
 def test_what_is_wrong_on_the_command_line_is_said_in_one_line(

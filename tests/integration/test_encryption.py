@@ -131,6 +131,26 @@ def test_a_changed_payload_and_a_schedules_payload_are_sealed_too(
     }
 
 
+@pytest.mark.req("T-04", "S-11")
+def test_the_headers_of_a_schedules_tasks_are_sealed_masked_and_sent_as_they_were_given(
+    encrypted: Settings,
+) -> None:
+    headers = {"Authorization": f"Bearer {WORD}", "X-Shop": "1"}
+    schedule = schedules.create(
+        name="s", cron="0 3 * * *", type="debug:noop", payload={}, options={"headers": headers}
+    )
+    schedules.change(schedule.pk, name="t")
+    assert _found(WORD) == []
+    masked = {"Authorization": "********", "X-Shop": "1"}
+    assert schedule_views.get(schedule.pk).options == {"headers": masked}
+    assert tasks.get(schedules.run_now(schedule.pk).id).headers == headers
+    caller = api.client("admin")
+    data = api.data(caller.patch(f"/schedules/{schedule.pk}", {"queue": "low"}))
+    assert data["options"] == {"headers": masked, "queue": "low"}
+    assert tasks.get(schedules.run_now(schedule.pk).id).headers == headers
+    assert _found(WORD) == []
+
+
 @pytest.mark.req("T-04", "S-10")
 def test_a_group_is_made_of_what_its_members_were_sent_with(encrypted: Settings) -> None:
     for n in range(2):
@@ -195,6 +215,22 @@ def test_a_callers_document_that_looks_sealed_comes_back_as_it_was() -> None:
         assert seen["payload"] == payload
 
 
+@pytest.mark.req("T-04", "V-04", "D-05")
+def test_secrets_in_the_results_of_attempts_are_masked_wherever_attempts_are_listed() -> None:
+    made = submit("debug:noop", {})
+    hand = Hand()
+    hand.settle(
+        hand.claim(),
+        lambda run: dataclasses.replace(succeeded(run), result={"api_key": WORD, "n": 1}),
+    )
+    caller = api.client("read")
+    [attempt] = api.data(caller.get(f"/tasks/{made.task_id}/attempts"))["items"]
+    assert attempt["result"] == {"api_key": "********", "n": 1}
+    assert api.data(caller.get(f"/tasks/{made.task_id}"))["result"] == {"api_key": WORD, "n": 1}
+    for form in ([], ["--json"]):
+        assert WORD not in cli.run("tasks", "inspect", made.task_id, *form)
+
+
 @pytest.mark.req("T-04")
 def test_a_payload_that_no_key_opens_waits_for_a_worker_that_can_and_spoils_no_page(
     encrypted: Settings,
@@ -214,7 +250,13 @@ def test_a_payload_that_no_key_opens_waits_for_a_worker_that_can_and_spoils_no_p
 
 def _rows_of_everything() -> dict[str, Any]:
     made = submit("debug:noop", {"a": WORD}, headers={"X-Word": WORD}, idempotency_key="k")
-    schedule = schedules.create(name="s", cron="0 3 * * *", type="debug:noop", payload={"c": WORD})
+    schedule = schedules.create(
+        name="s",
+        cron="0 3 * * *",
+        type="debug:noop",
+        payload={"c": WORD},
+        options={"headers": {"X-Word": WORD}, "queue": "low"},
+    )
     platforms.create(
         platforms.PlatformSpec(
             name="p", protocol="replicate", base_url="https://a.example", credential=f"cred {WORD}"
@@ -230,6 +272,8 @@ def _readable(made: dict[str, Any]) -> None:
     assert (seen["payload"], seen["result"]) == ({"a": WORD}, {"told": WORD})
     assert seen["headers"] == {"X-Word": WORD}
     assert schedule_views.get(made["schedule"].pk).payload == {"c": WORD}
+    options = {"headers": {"X-Word": WORD}, "queue": "low"}
+    assert schedule_views.options(made["schedule"].pk) == options
     assert platforms.settings_by_name("p").config.credential == f"cred {WORD}"
     assert submit("debug:noop", {"a": WORD}, headers={"X-Word": WORD}, idempotency_key="k").existing
 
@@ -252,6 +296,7 @@ def test_after_a_rotation_the_old_key_is_not_needed_any_more(encrypted: Settings
         "platform.webhook_secret_sealed": 0,
         "idempotency.answer": 1,
         "schedule.payload": 1,
+        "schedule.options": 1,
         "task_info.payload": 1,
         "task_info.options": 1,
         "platform_task.answer": 0,

@@ -113,7 +113,11 @@ def _tries(e: Estate) -> dict[str, list[tuple[str, Any, set[int]]]]:
     ]
     submits = [("", body, {404, 409, 422}) for body in wrong]
     return {
-        "GET tasks": [("", None, {200}), (f"?business_id={MARK}", None, {200})],
+        "GET tasks": [
+            ("", None, {200}),
+            (f"?business_id={MARK}", None, {200}),
+            (f"?tenant={e.slug}", None, {403}),
+        ],
         "POST tasks": submits,
         "POST enqueue": submits,
         "POST tasks/batch": [("", {"tasks": wrong}, {200})],
@@ -123,12 +127,16 @@ def _tries(e: Estate) -> dict[str, list[tuple[str, Any, set[int]]]]:
         "GET queue/tasks": [
             (f"?queue={e.queue}&state=scheduled", None, {200, 422}),
             ("?queue=default&state=scheduled", None, {200}),
+            (f"?queue=default&state=scheduled&tenant={e.slug}", None, {403}),
             ("?queue=dead_letter&state=archived", None, {200}),
         ],
         "POST queue/tasks/retry": [("", named, {404})],
         "POST queue/tasks/archive": [("", named, {404})],
         "POST queue/tasks/cancel": [("", named, {404}), ("", {**named, "force": True}, {404})],
-        "POST queue/tasks/cancel/batch": [("", {"task_ids": [e.task]}, {200})],
+        "POST queue/tasks/cancel/batch": [
+            ("", {"task_ids": [e.task]}, {200}),
+            (f"?tenant={e.slug}", {"task_ids": [e.task]}, {403}),
+        ],
         "GET queues": [("", None, {200})],
         "GET workers": [("", None, {404})],
         "GET schedules": [("", None, {200})],
@@ -215,7 +223,7 @@ def test_every_route_with_anothers_id_answers_404_and_changes_nothing(
     stranger: ApiClient, owner: str, request: pytest.FixtureRequest
 ) -> None:
     estate: Estate = request.getfixturevalue(owner)
-    before, noted = _seen(estate), AuditEntry.objects.count()
+    before, noted = _seen(estate), AuditEntry.objects.filter(refused=False).count()
     wrong = []
     for method, route in _routes():
         if "<" not in route:
@@ -229,13 +237,14 @@ def test_every_route_with_anothers_id_answers_404_and_changes_nothing(
             parts.append(f"job:{parts[0]}:0")
         for part in parts:
             body = None if method in ("GET", "DELETE") else BODIES.get(f"{method} {route}", {})
-            response = stranger.call(method, _concrete(route, part), body)
-            if response.status_code != 404 or MARK in _told(response, part):
-                wrong.append((method, route, part, response.status_code))
+            for query, allowed in (("", {404}), (f"?tenant={estate.slug}", {400, 403, 404})):
+                response = stranger.call(method, _concrete(route, part) + query, body)
+                if response.status_code not in allowed or MARK in _told(response, part):
+                    wrong.append((method, route, part + query, response.status_code))
     assert wrong == []
     assert _seen(estate) == before
     assert set(Worker.objects.values_list("command", flat=True)) == {""}
-    assert AuditEntry.objects.count() == noted
+    assert AuditEntry.objects.filter(refused=False).count() == noted
 
 
 @pytest.mark.req("T-01", "S01")

@@ -6,8 +6,8 @@ import pytest
 from pytest_django import Settings
 
 from jobs.domain.errors import Conflict, Forbidden, Invalid
-from jobs.models import Event
-from jobs.operations import actions, credits, plan_steps, plans
+from jobs.models import Event, Plan
+from jobs.operations import actions, credits, keys, plan_steps, plans
 from jobs.operations.tasks import submit
 from jobs.selectors import plans as reports
 from tests.integration.plan_support import (
@@ -197,6 +197,27 @@ def test_a_plan_above_the_limit_is_executed_by_a_second_person(settings: Setting
     submit("debug:noop", user_id=1, credits=60, tags=["c60"])
     alone = draft("cancel", {"tag": "c60"})
     plans.execute(alone.pk, actor=alone.created_by)
+
+
+@pytest.mark.req("A-05", "S19", "T-02")
+@pytest.mark.parametrize("maker", ["user:ann", "key:boss (b055)"])
+def test_a_second_key_of_the_same_hand_is_no_second_person(settings: Settings, maker: str) -> None:
+    settings.TASKCENTER = {**settings.TASKCENTER, "FOUR_EYES_CREDITS": 50}
+    credits.grant(user_id=1, amount=200, reason="x", actor="test")
+    submit("debug:noop", user_id=1, credits=51)
+    first, second = (keys.create(name="k", scopes=["admin"], created_by=maker) for _ in "ab")
+    names = [f"key:k (x) ({key.key_id})" for key in (first, second)]
+    third = keys.create(name="k", scopes=["admin"], created_by=names[1])
+    own = [maker, *names, f"key:k ({third.key_id})"]
+    foreign = [keys.create(name="k", scopes=["admin"], created_by="cli:root") for _ in "ab"]
+    plan = draft("cancel", {"user_id": 1})
+    for planner in own:
+        Plan.objects.filter(pk=plan.pk).update(created_by=planner)
+        for actor in own:
+            with pytest.raises(Forbidden):
+                plans.execute(plan.pk, actor=actor)
+    Plan.objects.filter(pk=plan.pk).update(created_by=f"key:k ({foreign[0].key_id})")
+    plans.execute(plan.pk, actor=f"key:k ({foreign[1].key_id})")
 
 
 @pytest.mark.req("A-05")

@@ -98,7 +98,7 @@ def test_a_credential_that_cannot_be_opened_fails_no_task(stub: Stubbed, pump: P
 def test_an_adapter_that_breaks_on_one_answer_makes_no_contact_error_of_the_others(
     stub: Stubbed, pump: Pump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad, good = _processing(pump, "stub", "stub")
+    bad, _ = _processing(pump, "stub", "stub")
     asking = _take()
     assert len(asking.pairs) == 2
     whole = ReplicateAdapter.poll
@@ -126,7 +126,10 @@ def test_an_old_answer_that_comes_late_puts_off_nothing_that_was_learnt_since(
     assert len(slow) == 1
     [(pair, outcome)] = slow
     postgres.query("UPDATE task SET token = token + 2 WHERE id = %s RETURNING 1", [made.id])
-    learnt = "UPDATE platform_task SET poll_at = clock_timestamp() + interval '1 second', polls = 77 WHERE task_id = %s RETURNING poll_at"
+    learnt = (
+        "UPDATE platform_task SET poll_at = clock_timestamp() + interval '1 second', polls = 77"
+        " WHERE task_id = %s RETURNING poll_at"
+    )
     [(planned,)] = postgres.query(learnt, [made.id])
     platform_asking.bring(pump.hand.id, [(pair, replace(outcome, delay_s=30.0))])
     assert (fact(made, "poll_at"), fact(made, "polls")) == (planned, 77)
@@ -152,8 +155,8 @@ class _Worker:
     def waiting(self) -> int:
         return 0
 
-    def serves(self, row: catalog.QueueRow) -> bool:
-        return True
+    def names(self) -> list[str]:
+        return [row.name for row in catalog.queues().rows]
 
     def put(self, items: object) -> None:
         """Nothing is settled here."""
@@ -204,5 +207,10 @@ def test_a_task_whose_platform_has_not_answered_yet_is_not_asked_about_again(
         while time.time() < began_s + 1.5:  # its delay is 0.15 s here
             asker.step()
         assert len(slow.calls(since_s=began_s)) == 1
-        eventually(lambda: asker.step() or len(slow.calls(since_s=began_s)) > 1, 5)
+
+        def again() -> bool:
+            asker.step()
+            return len(slow.calls(since_s=began_s)) > 1
+
+        eventually(again, 5)
         assert row(made.id, "state") == State.SCHEDULED

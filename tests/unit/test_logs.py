@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
+from django.utils.log import log_response
 
 from taskcenter import logs
 from taskcenter.requests import RequestContextMiddleware
@@ -62,6 +63,22 @@ def test_secrets_and_payloads_never_reach_the_log(
     assert "shown" in text
     assert headers["Authorization"] == "hidden-3"
     assert not [record for record in caplog.records if "hidden" in str(record.msg)]
+
+
+@pytest.mark.req("M-04", "T-04")
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_refused_search_is_logged_without_what_was_searched_for(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    request = RequestFactory().get("/api/v1/tasks", {"payload.card": "hidden-1", "q": "hidden-2"})
+    logging.config.dictConfig(logs.configure(log_format, "INFO"))
+    log_response(
+        "%s: %s", "Bad Request", request.path, request=request, response=HttpResponse(status=400)
+    )
+    logging.config.dictConfig(settings.LOGGING)
+    text = capsys.readouterr().err
+    assert "hidden" not in text
+    assert "GET /api/v1/tasks?payload.card=********&q=********" in text
 
 
 @pytest.mark.req("M-04", "M-05")

@@ -17,7 +17,7 @@ from jobs.operations import emptying, removing
 from jobs.operations import queues as operations
 from jobs.selectors import daily
 from jobs.selectors import queues as reading
-from jobs.selectors.queues import QueueView
+from jobs.selectors.queues import QueueStats, QueueView
 from jobs.store import catalog
 
 WATCH_S = 2.0
@@ -31,8 +31,8 @@ class Command(Cli):
     help = "Look at queues, pause, resume, empty, delete and set them up; the emergency stop."
 
     def verbs(self, add: AddVerb) -> None:
-        add("list", _list, "all queues with their settings")
-        stats = add("stats", _stats, "counters of all queues")
+        _tenant(add("list", _list, "all queues with their settings"))
+        stats = _tenant(add("stats", _stats, "counters of all queues"))
         stats.add_argument(
             *("--watch", "-w"),
             nargs="?",
@@ -46,10 +46,10 @@ class Command(Cli):
         empty = add("empty", _empty, "delete all that waits, and refund it", changes=True)
         cli.consent(_names(empty))
         empty.add_argument(
-            "--all-tenants", action="store_true", help="of dead_letter: other tenants' tasks too"
+            "--all-tenants", action="store_true", help="of dead_letter: every tenant's tasks"
         )
         history = add("history", _history, "runs that ended and failed, day by day, newest first")
-        history.add_argument("queue")
+        _tenant(history).add_argument("queue")
         history.add_argument("--days", type=int, default=7, help="1 to 90 (7)")
         delete = add("delete", _delete, "delete tenants' queues that are empty", changes=True)
         cli.consent(_names(delete))
@@ -57,7 +57,7 @@ class Command(Cli):
             "--force", action="store_true", help="cancel, refund and delete what waits first"
         )
         configure = add("configure", _configure, "change settings, live", changes=True)
-        configure.add_argument("queue")
+        _tenant(configure).add_argument("queue")
         for name in _SETTINGS:
             configure.add_argument(f"--{name}", type=int, default=None)
         stop = add("stop", _stop, "emergency stop: no worker starts anything", changes=True)
@@ -67,6 +67,11 @@ class Command(Cli):
 
 def _names(verb: ArgumentParser) -> ArgumentParser:
     verb.add_argument("queues", nargs="+", metavar="queue")
+    return _tenant(verb)
+
+
+def _tenant(verb: ArgumentParser) -> ArgumentParser:
+    verb.add_argument("--tenant", metavar="SLUG", help="of this tenant: low is SLUG:low")
     return verb
 
 
@@ -81,7 +86,7 @@ def _seconds(text: str) -> float:
 
 
 def _list(command: Cli, options: Options) -> None:
-    queues = reading.listing()
+    queues = reading.listing(_of(options))
     columns = ("queue", "weight", "capacity", "concurrency", "paused", "reason", "level", "size")
     rows = [
         (q.queue, q.weight, q.capacity, q.concurrency, q.paused, q.paused_reason or None)
@@ -93,32 +98,34 @@ def _list(command: Cli, options: Options) -> None:
 
 def _stats(command: Cli, options: Options) -> None:
     if options["watch"] is None:
-        command.show(options, reading.stats(), _table(chars=tables.width(command.stdout)))
+        found = reading.stats(_of(options))
+        command.show(options, found, _table(found, chars=tables.width(command.stdout)))
     elif options["json"] or not command.stdout.isatty():
         _repeat(command, options)
     else:
-        _live(options["watch"])
+        _live(options["watch"], _of(options))
 
 
-def _table(title: str = "", chars: int = 1000) -> Table:
+def _table(found: dict[str, QueueStats], title: str = "", chars: int = 1000) -> Table:
     counters = _COUNTERS if chars >= _NARROW_CHARS else _NARROW
     rows = [
         (*(getattr(q, name) for name in counters), q.oldest_pending_s)
         + ("PAUSED" if q.paused else q.backpressure_state,)
-        for q in reading.stats().values()
+        for q in found.values()
     ]
     return tables.table(title, (*counters, "oldest", "state"), rows)
 
 
 def _repeat(command: Cli, options: Options) -> None:
     """For pipes and files: again and again, below each other, until Ctrl-C."""
+    tenant_id = _of(options)
     with suppress(KeyboardInterrupt):
         while True:
             try:
                 if options["json"]:
-                    command.stdout.write(msgspec.json.encode(reading.stats()).decode())
+                    command.stdout.write(msgspec.json.encode(reading.stats(tenant_id)).decode())
                 else:
-                    tables.show(command.stdout, _table(_now()))
+                    tables.show(command.stdout, _table(reading.stats(tenant_id), _now()))
             except DatabaseError as error:
                 _away(error)
                 command.stderr.write(f"PostgreSQL: {cli.one_line(error)}")
@@ -126,13 +133,14 @@ def _repeat(command: Cli, options: Options) -> None:
             time.sleep(options["watch"])
 
 
-def _live(every_s: float) -> None:
+def _live(every_s: float, tenant_id: int | None) -> None:
     """In place at a terminal, until Ctrl-C."""
     console = Console()
     with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while True:
             try:
-                live.update(_table(_now(), console.width), refresh=True)
+                shown = _table(reading.stats(tenant_id), _now(), console.width)
+                live.update(shown, refresh=True)
             except DatabaseError as error:
                 _away(error)
                 live.update(
@@ -157,7 +165,7 @@ def _pause(command: Cli, options: Options) -> None:
             operations.pause(name, reason=options["reason"])
         return {"paused": True}
 
-    cli.each(command, options, "queue", options["queues"], act)
+    cli.each(command, options, "queue", _full(options), act)
 
 
 def _resume(command: Cli, options: Options) -> None:
@@ -166,20 +174,18 @@ def _resume(command: Cli, options: Options) -> None:
             operations.resume(name)
         return {"paused": False}
 
-    cli.each(command, options, "queue", options["queues"], act)
+    cli.each(command, options, "queue", _full(options), act)
 
 
 def _empty(command: Cli, options: Options) -> None:
-    waiting = sum(_waiting(_get(name)) for name in options["queues"])
-    question = f"Cancel, refund and delete {waiting:,} tasks of {', '.join(options['queues'])}?"
-    command.agree(options, question)
-    cli.each(
-        command, options, "queue", options["queues"], lambda name: _emptied(command, name, options)
-    )
+    names = _full(options)
+    waiting = sum(_waiting(_get(name)) for name in names)
+    command.agree(options, f"Cancel, refund and delete {waiting:,} tasks of {', '.join(names)}?")
+    cli.each(command, options, "queue", names, lambda name: _emptied(command, name, options))
 
 
 def _history(command: Cli, options: Options) -> None:
-    days = daily.history(options["days"], options["queue"])
+    days = daily.history(options["days"], _full_name(options, options["queue"]))
     rows = [(str(d.day), d.processed, d.failed) for d in days]
     command.show(options, {"items": days}, tables.table("", ("day", "processed", "failed"), rows))
 
@@ -192,7 +198,7 @@ def _emptied(command: Cli, name: str, options: Options) -> Options:
             name,
             actor=cli.actor(),
             reason=options["reason"],
-            tenant_id=None if options["all_tenants"] else catalog.DEFAULT_TENANT,
+            tenant_id=None if options["all_tenants"] else cli.tenant_id(options),
         )
         told["deleted"] += done.deleted
         told["refunded_credits"] += done.refunded
@@ -205,7 +211,7 @@ def _emptied(command: Cli, name: str, options: Options) -> Options:
 
 
 def _delete(command: Cli, options: Options) -> None:
-    names = options["queues"]
+    names = _full(options)
     waiting = sum(_waiting(_get(name)) for name in names) if options["force"] else 0
     command.agree(options, f"Delete {', '.join(names)} with {waiting:,} waiting tasks?")
 
@@ -223,7 +229,7 @@ def _delete(command: Cli, options: Options) -> None:
 
 
 def _configure(command: Cli, options: Options) -> None:
-    name = options["queue"]
+    name = _full_name(options, options["queue"])
     change = {key: options[key] for key in _SETTINGS}
     if all(value is None for value in change.values()):
         raise Invalid("Nothing to change: give --weight, --capacity or --concurrency")
@@ -252,6 +258,20 @@ def _switch(command: Cli, options: Options, *, stopped: bool) -> None:
     command.show(options, {"stopped": stopped}, word)
 
 
+def _of(options: Options) -> int | None:
+    """None: everybody's. Raises NotFound."""
+    return None if options["tenant"] is None else cli.tenant_id(options)
+
+
+def _full(options: Options) -> list[str]:
+    return [_full_name(options, name) for name in options["queues"]]
+
+
+def _full_name(options: Options, name: str) -> str:
+    """As it is stored; dead letters of all tenants share one queue."""
+    return name if name == catalog.DEAD_LETTER else catalog.full_name(cli.tenant_id(options), name)
+
+
 def _get(name: str) -> QueueView:
     found = reading.get(name)
     if found is None:
@@ -264,6 +284,6 @@ def _settings(queue: QueueView) -> Options:
 
 
 def _waiting(queue: QueueView) -> int:
-    if queue.queue == "dead_letter":
+    if queue.queue == catalog.DEAD_LETTER:
         return queue.archived
     return queue.pending + queue.scheduled + queue.retry

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from django.core.management.base import CommandError
 
 from jobs.domain import ids
 from jobs.domain.errors import Invalid, TaskNotFound
@@ -22,6 +23,7 @@ from jobs.selectors.task_filters import TaskFilter
 from jobs.selectors.task_view import TaskView
 
 MOST_LISTED = 10_000
+_CANCELLED = "cancelled on the command line"
 
 
 class Command(Cli):
@@ -29,7 +31,8 @@ class Command(Cli):
 
     def verbs(self, add: AddVerb) -> None:
         _filters(add("list", _list, "tasks by filter, newest first"))
-        add("inspect", _inspect, "one task with its runs and timeline").add_argument("task")
+        inspect = add("inspect", _inspect, "one task with its runs and timeline")
+        cli.of_tenant(inspect).add_argument("task")
         _names(add("run", _run, "run now; an archived task is redriven", changes=True))
         _names(add("archive", _archive, "put waiting tasks aside", changes=True))
         cancel = _names(add("cancel", _cancel, "cancel and refund", changes=True))
@@ -52,11 +55,12 @@ def _filters(verb: ArgumentParser) -> None:
     verb.add_argument("--limit", type=int, default=20, help=f"1 to {MOST_LISTED:,}")
     verb.add_argument("--cursor", default=None, help="the `next_cursor` of an earlier list")
     verb.add_argument("--ids", action="store_true", help="only the ids, a line each")
+    cli.of_tenant(verb)
 
 
 def _names(verb: ArgumentParser) -> ArgumentParser:
     verb.add_argument("tasks", nargs="+", help="task or job ids; - reads them from standard input")
-    return verb
+    return cli.of_tenant(verb)
 
 
 def _list(command: Cli, options: Options) -> None:
@@ -64,7 +68,8 @@ def _list(command: Cli, options: Options) -> None:
         raise Invalid(f"--limit is between 1 and {MOST_LISTED}", given=options["limit"])
     given = {name: options[name] for name in TaskFilter.__struct_fields__ if name != "payload"}
     given["payload"] = cli.pairs(options["payload"])
-    page = _page(cli.converted(given, TaskFilter), options["cursor"], options["limit"])
+    wanted, tenant_id = cli.converted(given, TaskFilter), cli.tenant_id(options)
+    page = _page(wanted, options["cursor"], options["limit"], tenant_id)
     if options["ids"]:
         command.stdout.write("".join(f"{task.task_id}\n" for task in page.items), ending="")
         return
@@ -74,11 +79,14 @@ def _list(command: Cli, options: Options) -> None:
     command.show(options, page, shown, more)
 
 
-def _page(wanted: TaskFilter, cursor: str | None, limit: int) -> Page[TaskView]:
-    first = page = reading.listing(wanted, after=cursor, limit=min(MOST, limit))
+def _page(wanted: TaskFilter, cursor: str | None, limit: int, tenant_id: int) -> Page[TaskView]:
+    def part(after: str | None, most: int) -> Page[TaskView]:
+        return reading.listing(wanted, after=after, limit=min(MOST, most), tenant_id=tenant_id)
+
+    first = page = part(cursor, limit)
     items = list(page.items)
     while page.next_cursor and len(items) < limit:
-        page = reading.listing(wanted, after=page.next_cursor, limit=min(MOST, limit - len(items)))
+        page = part(page.next_cursor, limit - len(items))
         items += page.items
     return Page(items=items, next_cursor=page.next_cursor, estimated_total=first.estimated_total)
 
@@ -99,9 +107,11 @@ def _cells(task: TaskView) -> tuple[Any, ...]:
 
 
 def _inspect(command: Cli, options: Options) -> None:
-    task_id, _ = _find(options["task"])
-    facts = masked(msgspec.json.decode(msgspec.json.encode(reading.get(task_id))))
-    runs, events = task_history.attempts(task_id).items, task_history.events(task_id).items
+    tenant_id = cli.tenant_id(options)
+    task_id, _ = _find(options["task"], tenant_id)
+    facts = masked(msgspec.json.decode(msgspec.json.encode(reading.get(task_id, tenant_id))))
+    runs = task_history.attempts(task_id, tenant_id).items
+    events = task_history.events(task_id, tenant_id).items
     document = {"task": facts, "attempts": runs, "events": events}
     told = {k: v for k, v in facts.items() if k != "links"}
     told |= {k: _compact(facts[k]) for k in ("payload", "result", "headers") if facts[k]}
@@ -120,33 +130,47 @@ def _inspect(command: Cli, options: Options) -> None:
 
 
 def _run(command: Cli, options: Options) -> None:
+    tenant_id = cli.tenant_id(options)
+
     def act(task_id: UUID) -> Options:
-        return {"state": actions.run_now(task_id, actor=cli.actor()).wire}
+        state = actions.run_now(task_id, actor=cli.actor(), tenant_id=tenant_id)
+        return {"state": state.wire}
 
     _each(command, options, "task.run", act)
 
 
 def _archive(command: Cli, options: Options) -> None:
+    tenant_id = cli.tenant_id(options)
+
     def act(task_id: UUID) -> Options:
-        actions.archive(task_id, actor=cli.actor())
+        actions.archive(task_id, actor=cli.actor(), tenant_id=tenant_id)
         return {"state": "archived"}
 
     _each(command, options, "task.archive", act)
 
 
 def _delete(command: Cli, options: Options) -> None:
+    tenant_id = cli.tenant_id(options)
+
     def act(task_id: UUID) -> Options:
-        actions.delete(task_id, actor=cli.actor())
+        actions.delete(task_id, actor=cli.actor(), tenant_id=tenant_id)
         return {"deleted": True}
 
     _each(command, options, "task.delete", act, question="Delete")
 
 
 def _cancel(command: Cli, options: Options) -> None:
-    reason = options["reason"] or actions.DEFAULT_CANCEL_REASON
+    reason = options["reason"] or _CANCELLED
+    tenant_id = cli.tenant_id(options)
 
     def act(task_id: UUID) -> Options:
-        done = actions.cancel(task_id, reason=reason, actor=cli.actor(), force=options["force"])
+        done = actions.cancel(
+            task_id,
+            reason=reason,
+            actor=cli.actor(),
+            force=options["force"],
+            tenant_id=tenant_id,
+        )
         told = {"user_id": done.user_id, "credits": done.credits, "refunded": done.refunded}
         return told | ({"cancel_requested": True} if done.requested else {})
 
@@ -162,12 +186,13 @@ def _each(
     question: str = "",
     reason: str = "",
 ) -> None:
+    tenant_id = cli.tenant_id(options)
     names = [n for given in options["tasks"] for n in (_stdin() if given == "-" else [given])]
     if question:
         command.agree(options, f"{question} {len(names)} task{'s' if len(names) > 1 else ''}?")
 
     def one(name: str) -> Options:
-        task_id, state = _find(name)
+        task_id, state = _find(name, tenant_id)
         target = reading.public_id(task_id)
         why = reason or options.get("reason", "")
         with command.audited(action, target, reason=why, before={"state": state.wire}) as after:
@@ -177,11 +202,11 @@ def _each(
     cli.each(command, options, "task_id", names, one)
 
 
-def _find(name: str) -> tuple[UUID, State]:
-    """The task behind an id of any form. Raises TaskNotFound with the name that was given."""
-    task_id = ids.parse_id(name)
+def _find(name: str, tenant_id: int) -> tuple[UUID, State]:
+    """The tenant's task behind an id of any form. Raises TaskNotFound with the name that was given."""
+    task_id = ids.parse_id(name, tenant_id)
     try:
-        return task_id, reading.place(task_id)[0]
+        return task_id, reading.place(task_id, tenant_id)[0]
     except TaskNotFound:
         raise TaskNotFound(task_id=name) from None
 
@@ -191,4 +216,10 @@ def _compact(value: Any) -> str:
 
 
 def _stdin() -> list[str]:
-    return sys.stdin.read().split()
+    try:
+        names = sys.stdin.read().split()
+    except UnicodeDecodeError as error:
+        raise CommandError(f"standard input: {cli.one_line(error)}") from error
+    for name in names:
+        cli.check_text(name, "standard input")
+    return names

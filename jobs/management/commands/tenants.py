@@ -24,7 +24,10 @@ class Command(Cli):
         create = _slug(add("create", _create, "a tenant with queues of its own", changes=True))
         _settings(create)
         _settings(_slug(add("set", _set, "change its name or quotas", changes=True)))
-        cli.why(_slug(add("pause", _pause, "start nothing more of its queues", changes=True)))
+        pause = _slug(
+            add("pause", _pause, "hold all its queues, also against its own keys", changes=True)
+        )
+        cli.why(pause)
         cli.why(_slug(add("resume", _resume, "end a pause", changes=True)))
 
 
@@ -54,13 +57,21 @@ def _quota(text: str) -> int | str:
 
 def _list(command: Cli, options: Options) -> None:
     page = reading.listing()
-    columns = ("tenant", "name", *QUOTAS, "queues", "created")
+    columns = ("tenant", "name", "waiting", "active", *QUOTAS, "queues", "paused", "created")
     rows = (
-        (t.slug, t.name or None, *(getattr(t, name) for name in QUOTAS))
-        + (len(t.queues), t.created_at)
+        (t.slug, t.name or None, t.waiting, t.active, *(getattr(t, name) for name in QUOTAS))
+        + (len(t.queues), _paused(t), t.created_at)
         for t in page.items
     )
     command.show(options, page, tables.table("", columns, rows))
+
+
+def _paused(tenant: TenantView) -> str | None:
+    """Since when, by whom, why."""
+    if tenant.paused_at is None:
+        return None
+    told = (tables.cell(tenant.paused_at), tenant.paused_by, tenant.paused_reason)
+    return ", ".join(part for part in told if part)
 
 
 def _show(command: Cli, options: Options) -> None:
@@ -91,16 +102,16 @@ def _set(command: Cli, options: Options) -> None:
 
 def _pause(command: Cli, options: Options) -> None:
     slug, reason = options["slug"], options["reason"]
-    with command.audited("tenant.pause", f"tenant:{slug}", reason=reason) as after:
-        after["paused"] = operations.pause(slug, reason=reason)
-    command.show(options, {"tenant": slug, **after}, f"{slug}: paused")
+    with command.audited("tenant.pause", f"tenant:{slug}", reason=reason):
+        operations.pause(slug, actor=cli.actor(), reason=reason)
+    command.show(options, reading.get(slug), f"{slug}: paused")
 
 
 def _resume(command: Cli, options: Options) -> None:
     slug, reason = options["slug"], options["reason"]
-    with command.audited("tenant.resume", f"tenant:{slug}", reason=reason) as after:
-        after["resumed"] = operations.resume(slug)
-    command.show(options, {"tenant": slug, **after}, f"{slug}: running again")
+    with command.audited("tenant.resume", f"tenant:{slug}", reason=reason):
+        operations.resume(slug)
+    command.show(options, reading.get(slug), f"{slug}: running again")
 
 
 def _given(options: Options) -> Options:

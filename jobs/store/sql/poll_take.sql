@@ -6,5 +6,6 @@ SELECT p.task_id::text, t.token, t.queue_id, t.credits, t.flags, t.runs, t.retri
   p.urls::text, t.progress, p.poll_at
 FROM platform_task p JOIN task t ON t.id = p.task_id JOIN queue q ON q.id = t.queue_id
 WHERE p.poll_at <= (SELECT clock_timestamp()) AND p.poll_at > %(floor)s
-  AND NOT q.paused AND q.id = ANY(%(queues)s::int[])
+  AND NOT q.paused AND NOT q.tenant_paused
+  AND (q.id = ANY(%(queues)s::int[]) OR q.base_id = ANY(%(queues)s::int[]))
 ORDER BY p.poll_at LIMIT %(limit)s FOR NO KEY UPDATE OF p SKIP LOCKED

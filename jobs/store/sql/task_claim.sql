@@ -8,6 +8,7 @@ WITH l AS MATERIALIZED (
     status = CASE WHEN t.lane = 3 THEN t.status ELSE 3 END, started_at = clock_timestamp()
   FROM l, worker w, queue q
   WHERE t.id = l.id AND w.id = %(worker)s AND w.dead_at IS NULL AND q.id = t.queue_id AND NOT q.paused
+    AND NOT q.tenant_paused
   RETURNING t.id, t.token, t.queue_id, t.lane, t.timeout_ms, t.credits, t.flags, t.runs, t.retried,
     t.max_retries, t.crashes, t.status, t.tenant_id, extract(epoch FROM t.deadline - clock_timestamp())::float8 AS left_s
 ), s AS (

@@ -1,6 +1,7 @@
 -- What tenants have there now, by the counters: (tenant_id, queues, paused ones, pending, active, waiting otherwise).
 WITH own AS (
-  SELECT id, tenant_id, paused FROM queue WHERE tenant_id = ANY(%(ids)s::int[])
+  SELECT id, tenant_id, paused OR tenant_paused AS paused FROM queue
+  WHERE tenant_id = ANY(%(ids)s::int[])
 ), counted AS (
   SELECT queue_id, metric, sum(n) AS n FROM (
     SELECT queue_id, metric, n FROM queue_stat UNION ALL SELECT queue_id, metric, n FROM stat_delta) x

@@ -23,12 +23,12 @@ def _nobody(_task_id: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asking:
-    """Whom to ask; `count` rows were due at least, the longest of them since `oldest`."""
+    """Whom to ask; `count` rows were due at least, the longest of them since `oldest` (none: this look)."""
 
     pairs: list[Pair]
     settings: Mapping[int, PlatformSettings]
     count: int
-    oldest: datetime | None
+    oldest: datetime
 
 
 def take(queue_ids: Sequence[int], want: int, *, floor: datetime) -> Asking:

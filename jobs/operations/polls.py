@@ -22,7 +22,7 @@ from jobs.store import postgres
 log = structlog.get_logger("platforms")
 
 NOBODY_S = 60.0
-_NOBODY_BATCH = 500
+NOBODY_BATCH = 500
 
 _HELD_OR_ENDED = (State.ARCHIVED, State.COMPLETED)
 
@@ -31,11 +31,11 @@ Pair = tuple[Run, PlatformFactsRow]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """Whom to ask now, how many rows were due, and the due time of the longest due one."""
+    """Whom to ask now, how many rows were due, and the due time of the longest due one (none: before this look)."""
 
     pairs: list[Pair]
     count: int
-    oldest: datetime | None
+    oldest: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,8 +64,9 @@ def take(
         rows = postgres.fetch(
             "poll_take", {"queues": list(queue_ids), "limit": want, "floor": floor}
         )
-        if not rows:
-            return Taken(pairs=[], count=0, oldest=None)
+        if not rows:  # due, but for others: whoever looks again passes them by
+            [(now,)] = postgres.query("SELECT now()")
+            return Taken(pairs=[], count=0, oldest=now)
         found = [(_pair(row), State(row[11])) for row in rows]
         delays = delays_s([pair for pair, _ in found])
         waits = [state in (State.SCHEDULED, State.RETRY) for _, state in found]
@@ -136,7 +137,7 @@ def next_due_s(floor: datetime, *, at_most_s: float) -> float:
 
 def hand_over() -> int:
     """Give tasks that nobody has asked about for a minute to their queue; a bounded batch."""
-    rows = postgres.fetch("poll_overdue", {"for_s": NOBODY_S, "limit": _NOBODY_BATCH})
+    rows = postgres.fetch("poll_overdue", {"for_s": NOBODY_S, "limit": NOBODY_BATCH})
     if rows:
         log.warning("polls that nobody made go by tickets", count=len(rows))
         postgres.query(

@@ -89,8 +89,7 @@ class Asker:
         known = catalog.queues().by_name
         queues = [known[name].id for name in self._engine.served.names() if name in known]
         asking = platform_asking.take(queues, want, floor=floor)
-        if asking.oldest is not None:
-            self._floor = asking.oldest - _FLOOR
+        self._floor = asking.oldest - _FLOOR
         if asking.pairs:
             self._send(asking)
         elif (

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,13 +16,15 @@ from django.db import connections
 from jobs.builtin import platform_asking
 from jobs.builtin.platform_asking import Asking, Heard
 from jobs.domain.states import State
-from jobs.operations import duties
+from jobs.operations import duties, polls, queues
 from jobs.operations.tasks import Submitted
 from jobs.platforms import base
 from jobs.platforms.replicate import ReplicateAdapter
 from jobs.store import catalog, postgres
 from jobs.worker import asking
+from jobs.worker import duties as worker_duties
 from jobs.worker.asking import Asker
+from jobs.worker.duties import Leases
 from tests.support import faulty
 from tests.support.engine import row
 from tests.support.platforms import Pump, Stubbed, ask, fact, fast, pump, register, stub
@@ -214,3 +217,37 @@ def test_a_task_whose_platform_has_not_answered_yet_is_not_asked_about_again(
 
         eventually(again, 5)
         assert row(made.id, "state") == State.SCHEDULED
+
+
+@pytest.mark.req("P-03", "A-01")
+def test_polls_that_nobody_makes_are_handed_over_without_a_rest_between_full_batches(
+    stub: Stubbed, pump: Pump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = _processing(pump, "stub", "stub", "stub")
+    queues.pause("scheduled", reason="test")
+    postgres.query("UPDATE platform_task SET poll_at = poll_at - interval '2 min' RETURNING 1")
+    monkeypatch.setattr(polls, "NOBODY_BATCH", 2)
+    leases = Leases("by-hand")
+    quick = worker_duties.quick(leases)
+
+    def handed_over() -> bool:
+        quick.step(0.25)
+        return not any(fact(m, "poll_at") for m in made)
+
+    eventually(handed_over, 2)
+    leases.release()
+
+
+@pytest.mark.req("P-03")
+def test_after_a_look_that_found_only_others_tasks_due_the_next_passes_them_by(
+    stub: Stubbed, pump: Pump
+) -> None:
+    [made] = _processing(pump, "stub")
+    queues.pause("scheduled", reason="test")
+    postgres.query("UPDATE platform_task SET poll_at = poll_at - interval '10 s' RETURNING 1")
+    found = _take()
+    assert (found.count, found.pairs) == (0, [])
+    assert found.oldest is not None
+    assert found.oldest > fact(made, "poll_at") + timedelta(seconds=9)
+    assert polls.next_due_s(found.oldest - timedelta(seconds=5), at_most_s=0.5) == 0.5
+    assert polls.next_due_s(duties.EPOCH_ZERO, at_most_s=0.5) == 0.0

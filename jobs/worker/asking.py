@@ -11,6 +11,7 @@ import structlog
 
 from jobs.operations import duties, polls
 from jobs.store import catalog
+from jobs.store.crashes import crash_point
 from jobs.worker import db
 from jobs.worker.records import Active
 
@@ -91,6 +92,7 @@ class Asker:
         asking = platform_asking.take(queues, want, floor=floor)
         self._floor = asking.oldest - _FLOOR
         if asking.pairs:
+            crash_point("polls_taken")
             self._send(asking)
         elif (
             asking.count == 0
@@ -147,7 +149,10 @@ class Asker:
         if not heard or engine.stopping:
             return
         items = []
-        for run, outcome in platform_asking.bring(engine.worker_id, heard):
+        brought = platform_asking.bring(engine.worker_id, heard)
+        if brought:
+            crash_point("polls_claimed")
+        for run, outcome in brought:
             rec = Active(run, catalog.queues().name(run.queue_id), engine.worker_id)
             rec.done = True
             engine.active[run.id] = rec

@@ -1,5 +1,6 @@
 """Polls of tasks that nobody claimed: take those that are due, ask, and claim only where there is news."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,19 +24,26 @@ def _nobody(_task_id: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asking:
-    """Whom to ask; `count` rows were due at least, the longest of them since `oldest` (none: this look)."""
+    """Whom to ask, taken at `taken_s` of the monotonic clock.
+
+    `count` rows were due at least, the longest of them since `oldest` (none: this look).
+    """
 
     pairs: list[Pair]
     settings: Mapping[int, PlatformSettings]
     count: int
     oldest: datetime
+    taken_s: float
 
 
 def take(queue_ids: Sequence[int], want: int, *, floor: datetime) -> Asking:
     """Up to `want` tasks of these queues (a base: with its tenants') whose poll is due; their next ones are settled."""
     settings: dict[int, PlatformSettings] = {}
+    taken_s = 0.0
 
     def delays_s(pairs: Sequence[Pair]) -> list[float]:
+        nonlocal taken_s
+        taken_s = time.monotonic()
         settings.update(platforms.settings_of(sorted({f.platform_id for _, f in pairs})))
         return [
             steps.next_delay_s(run, facts, settings[facts.platform_id])
@@ -45,7 +53,13 @@ def take(queue_ids: Sequence[int], want: int, *, floor: datetime) -> Asking:
         ]
 
     taken = polls.take(queue_ids, want, delays_s, floor=floor)
-    return Asking(pairs=taken.pairs, settings=settings, count=taken.count, oldest=taken.oldest)
+    return Asking(
+        pairs=taken.pairs,
+        settings=settings,
+        count=taken.count,
+        oldest=taken.oldest,
+        taken_s=taken_s,
+    )
 
 
 async def ask(
@@ -60,7 +74,11 @@ async def ask(
         else:
             report(((run, facts), ends.lost(run)))
     await ask_unclaimed(
-        known, asking.settings, lambda outcome: report((by_id[outcome.task_id], outcome)), quiet
+        known,
+        asking.settings,
+        lambda outcome: report((by_id[outcome.task_id], outcome)),
+        quiet,
+        taken_s=asking.taken_s,
     )
 
 
@@ -90,12 +108,12 @@ def bring(worker_id: int, heard: Sequence[Heard]) -> list[tuple[Run, Outcome]]:
     news = [(pair, o) for pair, o in heard if o.kind is not Kind.POSTPONED]
     if not news:
         return []
-    tokens = polls.claim(worker_id, [run for (run, _), _ in news])
-    platform_facts.late([(o, facts.cycle) for (run, facts), o in news if run.id not in tokens])
+    claimed = polls.claim(worker_id, [run for (run, _), _ in news])
+    platform_facts.late([(o, facts.cycle) for (run, facts), o in news if run.id not in claimed])
     return [
-        (replace(run, token=tokens[run.id]), replace(o, token=tokens[run.id]))
+        (claimed[run.id], replace(o, token=claimed[run.id].token))
         for (run, _), o in news
-        if run.id in tokens
+        if run.id in claimed
     ]
 
 

@@ -5,7 +5,6 @@ leaves. A run that finds it stored without an external id asks the platform, or 
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -60,12 +59,13 @@ async def ask_unclaimed(
     settings: Mapping[int, PlatformSettings],
     report: Callable[[Outcome], object],
     quiet: Quiet,
+    *,
+    taken_s: float,
 ) -> None:
-    """Poll tasks that were taken without a claim; only news and what has to wait longer is reported.
+    """Poll tasks that were taken at `taken_s` without a claim; only news and what has to wait longer is reported.
 
     `quiet` hears of the others. Each task is told to one of both, once.
     """
-    taken_s = time.monotonic()
     groups: dict[int, list[Pair]] = {}
     for run, facts in pairs:
         groups.setdefault(facts.platform_id, []).append((run, facts))

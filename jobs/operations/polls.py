@@ -5,7 +5,7 @@ does, nothing more is written. Whoever dies in between costs the task one poll. 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -112,18 +112,21 @@ def later(items: Sequence[Later]) -> None:
         )
 
 
-def claim(worker_id: int, runs: Sequence[Run]) -> dict[str, int]:
-    """Task id → token of those that wait as they did when they were asked about; they are this worker's now."""
-    return dict(
-        postgres.fetch(
-            "poll_claim",
-            {
-                "ids": [run.id for run in runs],
-                "tokens": [run.token for run in runs],
-                "worker": worker_id,
-            },
-        )
+def claim(worker_id: int, runs: Sequence[Run]) -> dict[str, Run]:
+    """By task id those that wait as they did when they were asked about; they are this worker's now."""
+    rows = postgres.fetch(
+        "poll_claim",
+        {
+            "ids": [run.id for run in runs],
+            "tokens": [run.token for run in runs],
+            "worker": worker_id,
+        },
     )
+    asked = {run.id: run for run in runs}
+    return {
+        id_: replace(asked[id_], token=token, runs=count, trace_id=trace_id)
+        for id_, token, count, trace_id in rows
+    }
 
 
 def next_due_s(floor: datetime, *, at_most_s: float) -> float:

@@ -251,3 +251,28 @@ def test_after_a_look_that_found_only_others_tasks_due_the_next_passes_them_by(
     assert found.oldest > fact(made, "poll_at") + timedelta(seconds=9)
     assert polls.next_due_s(found.oldest - timedelta(seconds=5), at_most_s=0.5) == 0.5
     assert polls.next_due_s(duties.EPOCH_ZERO, at_most_s=0.5) == 0.0
+
+
+@pytest.mark.req("R-04")
+def test_the_time_that_a_request_takes_to_leave_shortens_no_delay(
+    stub: Stubbed, pump: Pump
+) -> None:
+    [made] = _processing(pump, "stub")
+    taken, taken_s = _take(), time.monotonic()
+    planned = fact(made, "poll_at")
+    eventually(lambda: time.monotonic() > taken_s + 0.3, 1)  # as if the loop were busy
+    assert platform_asking.bring(pump.hand.id, _heard(pump, taken)) == []
+    assert fact(made, "poll_at") > planned
+
+
+@pytest.mark.req("M-04")
+def test_news_of_a_poll_is_logged_with_its_trace_and_its_attempt(stub: Stubbed, pump: Pump) -> None:
+    [made] = _processing(pump, "stub")
+    postgres.query("UPDATE task_info SET trace_id = 'abc' WHERE id = %s RETURNING 1", [made.id])
+    runs_before = row(made.id, "runs")
+    taken = _take()
+    for prediction in stub.app.predictions.values():
+        prediction.input.update(never_ends=False, seconds=0)
+    [(run, _)] = platform_asking.bring(pump.hand.id, _heard(pump, taken))
+    assert (run.trace_id, run.runs) == ("abc", runs_before + 1)
+    assert row(made.id, "runs", "token") == (run.runs, run.token)

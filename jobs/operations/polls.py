@@ -78,7 +78,7 @@ def take(
             [
                 (
                     facts.task_id,
-                    None if state in _HELD_OR_ENDED or facts.left_s <= 0 else s,
+                    None if state in _HELD_OR_ENDED else s,
                     facts.polls + yes,
                     yes,
                 )
@@ -140,21 +140,26 @@ def next_due_s(floor: datetime, *, at_most_s: float) -> float:
 
 def hand_over() -> int:
     """Give tasks that nobody has asked about for a minute to their queue; a bounded batch."""
-    rows = postgres.fetch("poll_overdue", {"for_s": NOBODY_S, "limit": NOBODY_BATCH})
+    with transaction.atomic():
+        tickets.ordered_plan()
+        rows = postgres.fetch("poll_overdue", {"for_s": NOBODY_S, "limit": NOBODY_BATCH})
     if rows:
         log.warning("polls that nobody made go by tickets", count=len(rows))
         postgres.query(
-            "UPDATE platform_task SET poll_at = NULL WHERE task_id = ANY(%s::uuid[])"
-            " AND poll_at < clock_timestamp() - %s * interval '1 second' RETURNING 1",
+            "UPDATE platform_task SET poll_at = NULL WHERE task_id = ANY(ARRAY("
+            " SELECT task_id FROM platform_task WHERE task_id = ANY(%s::uuid[])"
+            " AND poll_at < clock_timestamp() - %s * interval '1 second' FOR NO KEY UPDATE SKIP LOCKED)) RETURNING 1",
             [[row[0] for row in rows], NOBODY_S],
         )
     return len(rows)
 
 
 def _make_due(task_ids: Sequence[str]) -> None:
+    """What somebody holds is made due when its poll comes round again."""
     if task_ids:
         postgres.query(
-            "UPDATE task SET run_at = clock_timestamp() WHERE id = ANY(%s::uuid[]) AND state IN (3, 4) RETURNING 1",
+            "UPDATE task SET run_at = clock_timestamp() WHERE id = ANY(ARRAY(SELECT id FROM task"
+            " WHERE id = ANY(%s::uuid[]) AND state + 0 IN (3, 4) FOR NO KEY UPDATE SKIP LOCKED)) RETURNING 1",
             [list(task_ids)],
         )
 

@@ -26,6 +26,7 @@ from jobs.worker import duties as worker_duties
 from jobs.worker.asking import Asker
 from jobs.worker.duties import Leases
 from tests.support import faulty
+from tests.support.database import other_connection
 from tests.support.engine import row
 from tests.support.platforms import Pump, Stubbed, ask, fact, fast, pump, register, stub
 from tests.support.wait import eventually
@@ -276,3 +277,45 @@ def test_news_of_a_poll_is_logged_with_its_trace_and_its_attempt(stub: Stubbed, 
     [(run, _)] = platform_asking.bring(pump.hand.id, _heard(pump, taken))
     assert (run.trace_id, run.runs) == ("abc", runs_before + 1)
     assert row(made.id, "runs", "token") == (run.runs, run.token)
+
+
+@pytest.mark.req("P-03")
+def test_a_task_that_somebody_keeps_locked_holds_up_no_other_that_is_handed_over(
+    stub: Stubbed, pump: Pump
+) -> None:
+    held, free = _processing(pump, "stub", "stub")
+    queues.pause("scheduled", reason="test")
+    postgres.query("UPDATE platform_task SET poll_at = poll_at - interval '2 min' RETURNING 1")
+    with other_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 1 FROM task WHERE id = %s FOR UPDATE", [held.id])
+        began_s = time.monotonic()
+        polls.hand_over()
+        assert time.monotonic() - began_s < 1
+        assert fact(free, "poll_at") is None
+        cursor.execute("ROLLBACK")
+    assert row(free.id, "run_at <= clock_timestamp()")
+    polls.hand_over()
+    assert fact(held, "poll_at") is None
+    assert row(held.id, "run_at <= clock_timestamp()")
+
+
+@pytest.mark.req("P-03", "R-04")
+def test_a_task_at_its_time_limit_that_somebody_keeps_locked_holds_up_no_polls(
+    stub: Stubbed, pump: Pump
+) -> None:
+    held, free = _processing(pump, "stub", "stub")
+    postgres.query(
+        "UPDATE platform_task SET expires_at = clock_timestamp() WHERE task_id = %s RETURNING 1",
+        [held.id],
+    )
+    with other_connection() as other, other.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 1 FROM task WHERE id = %s FOR UPDATE", [held.id])
+        began_s = time.monotonic()
+        assert [run.id for run, _ in _take().pairs] == [str(free.id)]
+        assert time.monotonic() - began_s < 1
+        cursor.execute("ROLLBACK")
+    _due(held)
+    _take()
+    assert row(held.id, "run_at <= clock_timestamp()")

@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+
 from jobs.builtin import platform_ends as ends
 from jobs.builtin import platform_steps as steps
 from jobs.builtin.platform_run import ask_unclaimed
@@ -14,6 +17,8 @@ from jobs.operations import platform_facts, platforms, polls
 from jobs.operations.platforms import PlatformSettings
 from jobs.operations.polls import Later
 from jobs.operations.runs import Run
+
+log = structlog.get_logger("platforms")
 
 Heard = tuple[Pair, Outcome]
 
@@ -109,12 +114,21 @@ def bring(worker_id: int, heard: Sequence[Heard]) -> list[tuple[Run, Outcome]]:
     if not news:
         return []
     claimed = polls.claim(worker_id, [run for (run, _), _ in news])
-    platform_facts.late([(o, facts.cycle) for (run, facts), o in news if run.id not in claimed])
+    _note([(o, facts.cycle) for (run, facts), o in news if run.id not in claimed])
     return [
         (claimed[run.id], replace(o, token=claimed[run.id].token))
         for (run, _), o in news
         if run.id in claimed
     ]
+
+
+def _note(late: Sequence[tuple[Outcome, int | None]]) -> None:
+    """Into the history; what cannot be written now must not keep back those that are claimed already."""
+    try:
+        platform_facts.late(late)
+    except (OperationalError, InterfaceError) as error:
+        connection.close()
+        log.warning("late answers not noted", count=len(late), error=str(error).strip())
 
 
 def _later(outcome: Outcome) -> Later:

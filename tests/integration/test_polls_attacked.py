@@ -16,7 +16,7 @@ from django.db import connections
 from jobs.builtin import platform_asking
 from jobs.builtin.platform_asking import Asking, Heard
 from jobs.domain.states import State
-from jobs.operations import duties, polls, queues
+from jobs.operations import actions, duties, polls, queues
 from jobs.operations.tasks import Submitted
 from jobs.platforms import base
 from jobs.platforms.replicate import ReplicateAdapter
@@ -319,3 +319,20 @@ def test_a_task_at_its_time_limit_that_somebody_keeps_locked_holds_up_no_polls(
     _due(held)
     _take()
     assert row(held.id, "run_at <= clock_timestamp()")
+
+
+@pytest.mark.req("C-02", "P-03")
+def test_a_late_word_that_cannot_be_noted_loses_no_news_of_others(
+    stub: Stubbed, pump: Pump
+) -> None:
+    cancelled, other = _processing(pump, "stub", "stub")
+    taken = _take()
+    for prediction in stub.app.predictions.values():
+        prediction.input.update(never_ends=False, seconds=0)
+    heard = _heard(pump, taken)
+    actions.cancel(cancelled.id, actor="test")
+    with other_connection() as someone, someone.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE event IN EXCLUSIVE MODE")
+        brought = platform_asking.bring(pump.hand.id, heard)
+        cursor.execute("ROLLBACK")
+    assert [run.id for run, _ in brought] == [str(other.id)]

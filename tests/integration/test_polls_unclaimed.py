@@ -91,6 +91,7 @@ def test_an_answer_without_news_leaves_the_task_untouched_and_costs_its_other_ha
 @pytest.mark.req("R-07")
 def test_a_hundred_polls_cost_as_many_statements_as_one(stub: Stubbed, pump: Pump) -> None:
     def statements() -> int:
+        catalog.queues(fresh=True)
         with CaptureQueriesContext(connection) as seen:
             taken = _take()
         assert taken.pairs

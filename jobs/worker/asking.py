@@ -28,6 +28,8 @@ _BACKLOG = 1_000
 _IDLE_S = 0.5
 _FULL_S = 0.25
 _LEAST_S = 0.02
+_APART_S = 0.1
+"""Between two looks, so that polls that are due one by one are made together."""
 _FLOOR = timedelta(seconds=5)
 _WHOLE_S = 10.0
 _AGAIN_S = 1.0
@@ -54,6 +56,7 @@ class Asker:
         self._moved = threading.Event()
         self._floor = duties.EPOCH_ZERO
         self._whole_at_s = 0.0
+        self._look_at_s = 0.0
         self._away = False
 
     def step(self) -> None:
@@ -77,6 +80,10 @@ class Asker:
         if engine.held_back() or room <= 0 or engine.settler.waiting() > _BACKLOG:
             self._wait(_FULL_S)
             return
+        early_s = self._look_at_s - time.monotonic()
+        if early_s > 0:
+            self._wait(early_s)
+            return
         floor = self._floor_now()
         due_s = polls.next_due_s(floor, at_most_s=_IDLE_S)
         if due_s > 0:
@@ -90,6 +97,8 @@ class Asker:
         known = catalog.queues().by_name
         queues = [known[name].id for name in self._engine.served.names() if name in known]
         asking = platform_asking.take(queues, want, floor=floor)
+        if asking.count < want:
+            self._look_at_s = time.monotonic() + _APART_S
         self._floor = asking.oldest - _FLOOR
         if asking.pairs:
             crash_point("polls_taken")

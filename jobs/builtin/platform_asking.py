@@ -89,6 +89,7 @@ async def ask(
 
 def put_off(asking: Asking, task_ids: Sequence[str]) -> None:
     """These wait for an answer still: nobody asks about them again meanwhile, and their delays count from it."""
+    left = set(task_ids)
     polls.later(
         [
             Later(
@@ -98,7 +99,7 @@ def put_off(asking: Asking, task_ids: Sequence[str]) -> None:
                 polls=facts.polls + 1,
             )
             for run, facts in asking.pairs
-            if run.id in set(task_ids) and facts.platform_id in asking.settings
+            if run.id in left and facts.platform_id in asking.settings
         ]
     )
 

@@ -39,6 +39,8 @@ async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
             walk.report(steps.polled(run, facts, walk.settings, answer, cancel_answer=given))
         elif time.monotonic() - walk.taken_s > _SLOW_S:
             walk.report(steps.put_off(steps.polled(run, facts, walk.settings, answer)))
+        else:
+            walk.quiet(run.id)
     await asyncio.gather(*late)
     heard = _heard([answer for _, _, answer in answered])
     pace.note(walk.settings.id, heard, poll_s=took_s)

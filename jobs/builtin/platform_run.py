@@ -5,7 +5,6 @@ leaves. A run that finds it stored without an external id asks the platform, or 
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from jobs.builtin import platform_steps as steps
 from jobs.builtin.platform_hearing import Hearing
 from jobs.builtin.platform_http import client, db
 from jobs.builtin.platform_room import room_of
-from jobs.builtin.platform_walk import Pair, Report, Walk
+from jobs.builtin.platform_walk import Pair, Quiet, Report, Walk
 from jobs.domain.errors import Misconfigured
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
@@ -59,14 +58,22 @@ async def ask_unclaimed(
     pairs: Sequence[Pair],
     settings: Mapping[int, PlatformSettings],
     report: Callable[[Outcome], object],
+    quiet: Quiet,
+    *,
+    taken_s: float,
 ) -> None:
-    """Poll tasks that were taken without a claim; only news and what has to wait longer is reported."""
-    taken_s = time.monotonic()
+    """Poll tasks that were taken at `taken_s` without a claim; only news and what has to wait longer is reported.
+
+    `quiet` hears of the others. Each task is told to one of both, once.
+    """
     groups: dict[int, list[Pair]] = {}
     for run, facts in pairs:
         groups.setdefault(facts.platform_id, []).append((run, facts))
     await asyncio.gather(
-        *(_guarded(settings[id_], group, report, taken_s=taken_s) for id_, group in groups.items())
+        *(
+            _guarded(settings[id_], group, report, taken_s=taken_s, quiet=quiet)
+            for id_, group in groups.items()
+        )
     )
 
 
@@ -76,8 +83,9 @@ async def _guarded(
     report: Callable[[Outcome], object],
     *,
     taken_s: float | None = None,
+    quiet: Quiet | None = None,
 ) -> None:
-    """One platform's share. A defect in an adapter counts as a contact error of the tasks not yet reported."""
+    """One platform's share. A defect in an adapter counts as a contact error of the tasks not yet answered for."""
     cycles = {run.id: facts.cycle for run, facts in group}
     late: list[tuple[Outcome, int]] = []
     reported: set[str] = set()
@@ -87,8 +95,13 @@ async def _guarded(
         if report(outcome) is False:
             late.append((outcome, cycles[outcome.task_id]))
 
+    def pass_by(task_id: str) -> None:
+        reported.add(task_id)
+        if quiet is not None:
+            quiet(task_id)
+
     try:
-        await _platform(settings, group, note, taken_s)
+        await _platform(settings, group, note, taken_s, pass_by)
     except Exception as error:
         log.exception("platform batch failed", platform=settings.config.name)
         for run, facts in group:
@@ -100,12 +113,19 @@ async def _guarded(
 
 
 async def _platform(
-    settings: PlatformSettings, group: list[Pair], report: Report, taken_s: float | None
+    settings: PlatformSettings,
+    group: list[Pair],
+    report: Report,
+    taken_s: float | None,
+    quiet: Quiet,
 ) -> None:
     """Past its time limit a task has its last poll whatever the rate and the breakers say; all others ask them."""
-    if not settings.enabled:
+    if settings.unreadable:
+        log.error("no key opens the platform's secrets", platform=settings.config.name)
+    if settings.unreadable or not settings.enabled:
+        wait_s = steps.NO_KEY_S if settings.unreadable else steps.HELD_S
         for run, facts in group:
-            report(steps.disabled(run, facts, settings))
+            report(steps.disabled(run, facts, settings, wait_s))
         return
     adapter = adapter_for(settings.config, client())
     size = getattr(adapter, "tasks_per_poll", 1)
@@ -118,6 +138,7 @@ async def _platform(
         report=report,
         closed=admission.closed,
         taken_s=taken_s,
+        quiet=quiet,
     )
     room, hearing = room_of(settings.id), Hearing(admission)
     ends_ = await asyncio.gather(

@@ -21,6 +21,8 @@ _LEAVES_S = 0.02
 """From the moment that a poll is taken to that at which its request leaves: delays are never shortened."""
 HELD_S = 300.0
 """The longest that anybody is put off for what an operator may end at any moment."""
+NO_KEY_S = 30.0
+"""A rotation is going on: another worker has the key, or this one soon."""
 
 
 def reference(run: Run, facts: PlatformFactsRow) -> str:
@@ -226,11 +228,13 @@ def postponed(
     return polling.settle(run_facts(run), decision, platform=_unchanged(facts, decision))
 
 
-def disabled(run: Run, facts: PlatformFactsRow, settings: PlatformSettings) -> Outcome:
-    """Its platform is switched off: it waits and is not failed for it, not even past its time limit."""
+def disabled(
+    run: Run, facts: PlatformFactsRow, settings: PlatformSettings, wait_s: float
+) -> Outcome:
+    """Its platform is off or not to be reached: it waits and is not failed for it, not even past its time limit."""
     decision = polling.postponed(
         Status(run.status),
-        wait_s=HELD_S,
+        wait_s=wait_s,
         profile=contract().profile(settings.profile),
         jitter=random.random(),
         polls_in_status=facts.polls,

@@ -21,7 +21,6 @@ from jobs.store import sealed
 from jobs.store.crashes import crash_point
 
 _FULL_WAIT_S = 2.0
-_NO_KEY_S = 30.0
 _UNKNOWN = "a submit left and its answer is unknown"
 
 
@@ -38,7 +37,7 @@ async def submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
     try:
         payload = msgspec.json.decode(sealed.opened(run.payload_json))
     except Misconfigured:  # a rotation is going on: another worker has the key
-        walk.report(steps.postponed(run, facts, settings, _NO_KEY_S))
+        walk.report(steps.postponed(run, facts, settings, steps.NO_KEY_S))
         return None
     begun = await db(gates.begin_submit, run.id, settings.id, settings.max_concurrency)
     if begun is Begun.FULL:

@@ -9,6 +9,11 @@ from jobs.operations.polls import Pair
 from jobs.platforms import base
 
 Report = Callable[[Outcome], None]
+Quiet = Callable[[str], None]
+
+
+def _nobody(_task_id: str) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +21,7 @@ class Walk:
     """`closed`: both breakers are; otherwise a task may send one request and no more.
 
     `taken_s`: the tasks are not claimed, but were taken at this moment of the monotonic clock, their next polls
-    settled: only news is reported.
+    settled: only news is reported. `quiet` hears of those that were answered without news.
     """
 
     settings: PlatformSettings
@@ -24,6 +29,7 @@ class Walk:
     report: Report
     closed: bool
     taken_s: float | None = None
+    quiet: Quiet = _nobody
 
 
-__all__ = ["Pair", "Report", "Walk"]
+__all__ = ["Pair", "Quiet", "Report", "Walk"]

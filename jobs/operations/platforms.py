@@ -11,6 +11,7 @@ from jobs.domain.errors import (
     Conflict,
     Forbidden,
     Invalid,
+    Misconfigured,
     TaskCenterError,
     UnknownPlatform,
     refuse,
@@ -52,7 +53,8 @@ class PlatformSpec:
 class PlatformSettings:
     """How to talk to a platform (`config`), how often (`profile`), and how much at once (None: no limit).
 
-    `service` names the breaker of the service instance behind `base_url`.
+    `service` names the breaker of the service instance behind `base_url`. `unreadable`: no key that is known here
+    opens its secrets, and `config` has none.
     """
 
     id: int
@@ -62,6 +64,7 @@ class PlatformSettings:
     rate_per_s: float | None
     service: str
     config: PlatformConfig
+    unreadable: bool = False
 
 
 def create(spec: PlatformSpec, *, tenant_id: int = 1) -> Platform:
@@ -127,8 +130,9 @@ def behind(breaker: str) -> list[Platform]:
 
 
 def settings_of(platform_ids: Sequence[int]) -> dict[int, PlatformSettings]:
-    """Configurations with their secrets in the clear, for adapters only."""
-    return {p.pk: _settings(p) for p in Platform.objects.filter(pk__in=list(platform_ids))}
+    """Configurations with their secrets in the clear, for adapters only; what cannot be opened harms no other."""
+    found = Platform.objects.filter(pk__in=list(platform_ids))
+    return {p.pk: _settings(p, unreadable=True) for p in found}
 
 
 def settings_by_name(name: str) -> PlatformSettings:
@@ -139,8 +143,19 @@ def settings_by_name(name: str) -> PlatformSettings:
     return _settings(platform)
 
 
-def _settings(p: Platform) -> PlatformSettings:
+def _settings(p: Platform, *, unreadable: bool = False) -> PlatformSettings:
+    """Raises Misconfigured when no key opens its secrets, unless it may be `unreadable`."""
+    try:
+        credential = secrets.unseal(p.credential_sealed)
+        webhook_secret = secrets.unseal(p.webhook_secret_sealed)
+    except Misconfigured:
+        if not unreadable:
+            raise
+        credential, webhook_secret = "", ""
+    else:
+        unreadable = False
     return PlatformSettings(
+        unreadable=unreadable,
         id=p.pk,
         profile=p.profile,
         enabled=p.enabled,
@@ -151,8 +166,8 @@ def _settings(p: Platform) -> PlatformSettings:
             name=p.name,
             protocol=p.protocol,
             base_url=p.base_url,
-            credential=secrets.unseal(p.credential_sealed),
-            webhook_secret=secrets.unseal(p.webhook_secret_sealed),
+            credential=credential,
+            webhook_secret=webhook_secret,
             time_limit_s=p.time_limit_s,
             allow_private=p.allow_private,
             options=p.options,

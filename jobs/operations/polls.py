@@ -5,7 +5,7 @@ does, nothing more is written. Whoever dies in between costs the task one poll. 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -22,7 +22,7 @@ from jobs.store import postgres
 log = structlog.get_logger("platforms")
 
 NOBODY_S = 60.0
-_NOBODY_BATCH = 500
+NOBODY_BATCH = 500
 
 _HELD_OR_ENDED = (State.ARCHIVED, State.COMPLETED)
 
@@ -31,18 +31,19 @@ Pair = tuple[Run, PlatformFactsRow]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
-    """Whom to ask now, how many rows were due, and the due time of the longest due one."""
+    """Whom to ask now, how many rows were due, and the due time of the longest due one (none: before this look)."""
 
     pairs: list[Pair]
     count: int
-    oldest: datetime | None
+    oldest: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Later:
-    """Ask again in `delay_s`, `polls` answers of this status having come in a row."""
+    """Ask again in `delay_s`, `polls` answers of this status having come in a row; `token` as it was asked about."""
 
     task_id: str
+    token: int
     delay_s: float
     polls: int
 
@@ -63,8 +64,9 @@ def take(
         rows = postgres.fetch(
             "poll_take", {"queues": list(queue_ids), "limit": want, "floor": floor}
         )
-        if not rows:
-            return Taken(pairs=[], count=0, oldest=None)
+        if not rows:  # due, but for others: whoever looks again passes them by
+            [(now,)] = postgres.query("SELECT now()")
+            return Taken(pairs=[], count=0, oldest=now)
         found = [(_pair(row), State(row[11])) for row in rows]
         delays = delays_s([pair for pair, _ in found])
         waits = [state in (State.SCHEDULED, State.RETRY) for _, state in found]
@@ -76,7 +78,7 @@ def take(
             [
                 (
                     facts.task_id,
-                    None if state in _HELD_OR_ENDED or facts.left_s <= 0 else s,
+                    None if state in _HELD_OR_ENDED else s,
                     facts.polls + yes,
                     yes,
                 )
@@ -97,23 +99,34 @@ def _needs_claim(facts: PlatformFactsRow) -> bool:
 
 
 def later(items: Sequence[Later]) -> None:
-    """These were not asked, or answered late: their next poll is put off."""
+    """These were not asked, or answer late: their next poll is put off, unless they were settled since."""
     if items:
-        _move([(i.task_id, i.delay_s, i.polls, False) for i in items])
-
-
-def claim(worker_id: int, runs: Sequence[Run]) -> dict[str, int]:
-    """Task id → token of those that wait as they did when they were asked about; they are this worker's now."""
-    return dict(
-        postgres.fetch(
-            "poll_claim",
+        postgres.execute(
+            "poll_later",
             {
-                "ids": [run.id for run in runs],
-                "tokens": [run.token for run in runs],
-                "worker": worker_id,
+                "ids": [i.task_id for i in items],
+                "tokens": [i.token for i in items],
+                "delays_s": [i.delay_s for i in items],
+                "polls": [i.polls for i in items],
             },
         )
+
+
+def claim(worker_id: int, runs: Sequence[Run]) -> dict[str, Run]:
+    """By task id those that wait as they did when they were asked about; they are this worker's now."""
+    rows = postgres.fetch(
+        "poll_claim",
+        {
+            "ids": [run.id for run in runs],
+            "tokens": [run.token for run in runs],
+            "worker": worker_id,
+        },
     )
+    asked = {run.id: run for run in runs}
+    return {
+        id_: replace(asked[id_], token=token, runs=count, trace_id=trace_id)
+        for id_, token, count, trace_id in rows
+    }
 
 
 def next_due_s(floor: datetime, *, at_most_s: float) -> float:
@@ -127,21 +140,26 @@ def next_due_s(floor: datetime, *, at_most_s: float) -> float:
 
 def hand_over() -> int:
     """Give tasks that nobody has asked about for a minute to their queue; a bounded batch."""
-    rows = postgres.fetch("poll_overdue", {"for_s": NOBODY_S, "limit": _NOBODY_BATCH})
+    with transaction.atomic():
+        tickets.ordered_plan()
+        rows = postgres.fetch("poll_overdue", {"for_s": NOBODY_S, "limit": NOBODY_BATCH})
     if rows:
         log.warning("polls that nobody made go by tickets", count=len(rows))
         postgres.query(
-            "UPDATE platform_task SET poll_at = NULL WHERE task_id = ANY(%s::uuid[])"
-            " AND poll_at < clock_timestamp() - %s * interval '1 second' RETURNING 1",
+            "UPDATE platform_task SET poll_at = NULL WHERE task_id = ANY(ARRAY("
+            " SELECT task_id FROM platform_task WHERE task_id = ANY(%s::uuid[])"
+            " AND poll_at < clock_timestamp() - %s * interval '1 second' FOR NO KEY UPDATE SKIP LOCKED)) RETURNING 1",
             [[row[0] for row in rows], NOBODY_S],
         )
     return len(rows)
 
 
 def _make_due(task_ids: Sequence[str]) -> None:
+    """What somebody holds is made due when its poll comes round again."""
     if task_ids:
         postgres.query(
-            "UPDATE task SET run_at = clock_timestamp() WHERE id = ANY(%s::uuid[]) AND state IN (3, 4) RETURNING 1",
+            "UPDATE task SET run_at = clock_timestamp() WHERE id = ANY(ARRAY(SELECT id FROM task"
+            " WHERE id = ANY(%s::uuid[]) AND state + 0 IN (3, 4) FOR NO KEY UPDATE SKIP LOCKED)) RETURNING 1",
             [list(task_ids)],
         )
 

@@ -31,7 +31,7 @@ class _Picking:
         self._empty: set[int] = set()
 
     def take(self, row: QueueRow, most: int) -> int:
-        """The next of a queue, `most` with those that it gave before; returns how many."""
+        """The next of a queue that nobody holds, `most` with those that it gave before; returns how many."""
         left = self._want - len(self.ids)
         if left > 0 and self._rooms.get(row.tenant_id) == 0:
             self.asked[row.id] = None
@@ -40,7 +40,8 @@ class _Picking:
         if count <= 0 or row.id in self._empty:
             return 0
         rows = postgres.query(
-            "SELECT id::text FROM task WHERE state = 1 AND queue_id = %s ORDER BY ord LIMIT %s OFFSET %s",
+            "SELECT id::text FROM task WHERE state = 1 AND queue_id = %s ORDER BY ord LIMIT %s OFFSET %s"
+            " FOR NO KEY UPDATE SKIP LOCKED",
             [row.id, count, taken],
         )
         self.asked[row.id] = None

@@ -13,6 +13,8 @@ POINTS = (
     "after_accept",
     "after_run",
     "after_settle",
+    "polls_taken",
+    "polls_claimed",
     "deletion_begun",
     "deletion_emptied",
 )

@@ -1,5 +1,6 @@
 """Polls without a claim: one thread takes what is due and brings what was heard, the async lane's loop asks."""
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -10,6 +11,7 @@ import structlog
 
 from jobs.operations import duties, polls
 from jobs.store import catalog
+from jobs.store.crashes import crash_point
 from jobs.worker import db
 from jobs.worker.records import Active
 
@@ -26,8 +28,21 @@ _BACKLOG = 1_000
 _IDLE_S = 0.5
 _FULL_S = 0.25
 _LEAST_S = 0.02
+_APART_S = 0.1
+"""Between two looks, so that polls that are due one by one are made together."""
 _FLOOR = timedelta(seconds=5)
 _WHOLE_S = 10.0
+_AGAIN_S = 1.0
+
+
+class _Out:
+    """A batch that was sent: `left` are those who wait for their answer (the loop takes them out, one by one)."""
+
+    def __init__(self, asking: "Asking") -> None:
+        self.asking = asking
+        self.left = dict.fromkeys(run.id for run, _ in asking.pairs)
+        self.since_s = time.monotonic()
+        self.request: asyncio.Task[None] | None = None
 
 
 class Asker:
@@ -36,11 +51,12 @@ class Asker:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._heard: deque[Heard] = deque()
-        self._begun = 0  # counted on this thread
-        self._ended = 0  # counted on the loop's
+        self._batches: dict[int, _Out] = {}
+        self._again_at_s = 0.0
         self._moved = threading.Event()
         self._floor = duties.EPOCH_ZERO
         self._whole_at_s = 0.0
+        self._look_at_s = 0.0
         self._away = False
 
     def step(self) -> None:
@@ -59,9 +75,14 @@ class Asker:
         engine = self._engine
         self._moved.clear()
         self._bring()
-        room = _MOST - (self._begun - self._ended)
+        self._put_off()
+        room = _MOST - sum(len(batch.left) for batch in list(self._batches.values()))
         if engine.held_back() or room <= 0 or engine.settler.waiting() > _BACKLOG:
             self._wait(_FULL_S)
+            return
+        early_s = self._look_at_s - time.monotonic()
+        if early_s > 0:
+            self._wait(early_s)
             return
         floor = self._floor_now()
         due_s = polls.next_due_s(floor, at_most_s=_IDLE_S)
@@ -76,31 +97,58 @@ class Asker:
         known = catalog.queues().by_name
         queues = [known[name].id for name in self._engine.served.names() if name in known]
         asking = platform_asking.take(queues, want, floor=floor)
-        if asking.oldest is not None:
-            self._floor = asking.oldest - _FLOOR
+        if asking.count < want:
+            self._look_at_s = time.monotonic() + _APART_S
+        self._floor = asking.oldest - _FLOOR
         if asking.pairs:
-            self._begun += len(asking.pairs)
-            loop = self._engine.lanes.loop.loop
-            loop.call_soon_threadsafe(lambda: loop.create_task(self._ask(asking)))
+            crash_point("polls_taken")
+            self._send(asking)
         elif (
             asking.count == 0
         ):  # due, but for others: its queue is not served here, its row is locked
             self._wait(_IDLE_S / 2)
 
-    async def _ask(self, asking: "Asking") -> None:
+    def _send(self, asking: "Asking") -> None:
+        loop, batch = self._engine.lanes.loop.loop, _Out(asking)
+        self._batches[id(batch)] = batch
+
+        def begin() -> None:
+            batch.request = loop.create_task(self._ask(batch))
+
+        loop.call_soon_threadsafe(begin)
+
+    async def _ask(self, batch: "_Out") -> None:
+        """Each is out until it is answered: one that is not keeps no place of the others."""
         from jobs.builtin import platform_asking
 
-        try:
-            await platform_asking.ask(asking, self._hear)
-        except Exception:
-            log.exception("polls failed", count=len(asking.pairs))
-        finally:
-            self._ended += len(asking.pairs)
+        def hear(heard: "Heard") -> None:
+            self._heard.append(heard)
+            batch.left.pop(heard[1].task_id, None)
             self._moved.set()
 
-    def _hear(self, heard: "Heard") -> None:
-        self._heard.append(heard)
-        self._moved.set()
+        def pass_by(task_id: str) -> None:
+            batch.left.pop(task_id, None)
+
+        try:
+            await platform_asking.ask(batch.asking, hear, pass_by)
+        except Exception:
+            log.exception("polls failed", count=len(batch.left))
+        finally:
+            del self._batches[id(batch)]
+            self._moved.set()
+
+    def _put_off(self) -> None:
+        """Once a second: who still waits for an answer is not asked about again until its delay after that."""
+        from jobs.builtin import platform_asking
+
+        now_s = time.monotonic()
+        if now_s < self._again_at_s:
+            return
+        self._again_at_s = now_s + _AGAIN_S
+        for batch in list(self._batches.values()):
+            left = list(batch.left) if now_s - batch.since_s >= _AGAIN_S else []
+            if left:
+                platform_asking.put_off(batch.asking, left)
 
     def _bring(self) -> None:
         from jobs.builtin import platform_asking
@@ -110,7 +158,10 @@ class Asker:
         if not heard or engine.stopping:
             return
         items = []
-        for run, outcome in platform_asking.bring(engine.worker_id, heard):
+        brought = platform_asking.bring(engine.worker_id, heard)
+        if brought:
+            crash_point("polls_claimed")
+        for run, outcome in brought:
             rec = Active(run, catalog.queues().name(run.queue_id), engine.worker_id)
             rec.done = True
             engine.active[run.id] = rec

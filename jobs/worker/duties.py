@@ -155,7 +155,7 @@ def quick(leases: Leases) -> Duties:
     """What delays tasks when it is late."""
     work = [
         Duty("dispatch", 0.25, Dispatch()),
-        Duty("dispatch", 5.0, _plain(polls.hand_over)),
+        Duty("dispatch", 5.0, _hand_over),
         Duty("limits", 1.0, _Lines()),
     ]
     if settings.ASYNQ_POLLING_ENABLED:
@@ -228,6 +228,11 @@ def _rescue(punctual_s: Callable[[], float]) -> Callable[[], None]:
         workers.rescue()
 
     return run
+
+
+def _hand_over() -> float | None:
+    """Again soon after a full batch: all workers step over these until then."""
+    return _LOOK_ON_S if polls.hand_over() == polls.NOBODY_BATCH else None
 
 
 def _bill() -> float | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.management.base import CommandError
 from django.db import connection
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
@@ -15,7 +16,7 @@ from jobs.models import AuditEntry
 from jobs.operations import keys, tenants
 from jobs.operations.tasks import submit
 from tests.integration.admin_support import client_of
-from tests.support import api
+from tests.support import api, cli
 from tests.support.api import ApiClient, data, error
 from tests.support.engine import Hand, failed
 
@@ -192,3 +193,12 @@ def test_options_of_a_schedule_that_several_change_at_once_are_all_kept(
 def test_no_task_is_called_so_that_its_own_link_leads_elsewhere(name: str) -> None:
     asked = {"type": "debug:noop", "task_id": name}
     assert error(api.client("submit").post("/tasks", asked), 422)["details"]["field"] == "task_id"
+
+
+@pytest.mark.req("A-06", "T-04")
+def test_read_only_rotates_no_secrets(settings: Any) -> None:
+    settings.ASYNQ_READONLY = True
+    with pytest.raises(CommandError, match="ASYNQ_READONLY"):
+        cli.run("rotate_secrets")
+    assert AuditEntry.objects.filter(action="secrets.rotate", refused=True).count() == 1
+    cli.run_json("rotate_secrets", "--dry-run")

@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
@@ -32,6 +33,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if settings.ASYNQ_READONLY and not options["dry_run"]:
+            self._refuse_while_readonly()
         try:
             if not (options["open"] or options["dry_run"] or sealed.is_on()):
                 self._refuse_to_open()
@@ -47,6 +50,12 @@ class Command(BaseCommand):
         self._show(reports, options)
         if not all(report.is_done for report in reports):
             raise CommandError("Not everything is under the first key yet; keep the others")
+
+    def _refuse_while_readonly(self) -> None:
+        """Raises CommandError, after noting the attempt."""
+        why = "Changes are switched off (ASYNQ_READONLY)"
+        audits.record(actor=cli.actor(), action="secrets.rotate", reason=why, refused=True)
+        raise CommandError(why)
 
     def _refuse_to_open(self) -> None:
         """A shell without the servers' setting must not undo their encryption. Raises CommandError."""

@@ -7,9 +7,9 @@ WITH l AS MATERIALIZED (
   UPDATE task t SET state = 2, worker_id = w.id, token = t.token + 1, runs = t.runs + 1, run_at = NULL,
     started_at = clock_timestamp()
   FROM l, worker w WHERE t.id = l.id AND w.id = %(worker)s AND w.dead_at IS NULL
-  RETURNING t.id, t.token, t.queue_id, l.was
+  RETURNING t.id, t.token, t.runs, t.queue_id, l.was
 ), s AS (
   INSERT INTO stat_delta (queue_id, metric, n)
   SELECT queue_id, m, sum(k) FROM u, LATERAL (VALUES (was, -1), (2, 1)) v(m, k) GROUP BY 1, 2
 )
-SELECT id::text, token FROM u
+SELECT u.id::text, u.token, u.runs, i.trace_id FROM u JOIN task_info i ON i.id = u.id

@@ -22,12 +22,22 @@ class HoldingBreaker:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Predecessor:
+    """A task that this one waits for, by its public id."""
+
+    task_id: str
+    state: State
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WhyFacts:
     """What is known of a task and its surroundings; None = does not apply or is not known.
 
     `ahead`: pending tasks before it; `starts_per_s`: how fast its queue starts tasks. `breakers`:
     those that hold it up, `limit_key` of a limit in whose line it stands: `limit_running`
-    of `limit_most` places are taken, `limit_rate` may start.
+    of `limit_most` places are taken, `limit_rate` may start. `waits_for`: shards or members that are not done;
+    `after`: earlier tasks of its chain.
     """
 
     state: State
@@ -52,6 +62,7 @@ class WhyFacts:
     limit_most: int | None = None
     limit_rate: str | None = None
     waits_for: int | None = None
+    after: tuple[Predecessor, ...] = ()
     redis_connected: bool = True
     ahead: int | None = None
     starts_per_s: float | None = None
@@ -120,11 +131,30 @@ def _surroundings(facts: WhyFacts) -> Iterator[Reason]:
     if facts.limit_key is not None:
         yield _limit(facts, facts.limit_key)
     elif facts.state is State.AGGREGATING:
-        if facts.waits_for is None:
+        if facts.after:
+            yield from _predecessors(facts.after)
+        elif facts.waits_for is None:
             yield _reason("waiting", _("It waits for its group, its shards or earlier tasks."))
         else:
             message = _("Other tasks that it waits for: %(count)s.")
             yield _reason("waiting", message, count=facts.waits_for)
+
+
+def _predecessors(after: tuple[Predecessor, ...]) -> Iterator[Reason]:
+    """Those that go no further by themselves one by one, then how many others there are."""
+    for task in after:
+        if task.state is not State.ARCHIVED:
+            continue
+        if task.status is Status.FAILURE:
+            message = _(
+                "It waits for %(task)s, a dead letter: run it again, or delete it: then this one is cancelled."
+            )
+        else:
+            message = _("It waits for %(task)s, archived by hand: run that one, or cancel it.")
+        yield _reason("waiting", message, task=task.task_id)
+    others = sum(task.state is not State.ARCHIVED for task in after)
+    if others:
+        yield _reason("waiting", _("Other tasks that it waits for: %(count)s."), count=others)
 
 
 def _limit(facts: WhyFacts, key: str) -> Reason:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from jobs.domain import ids
 from jobs.domain.errors import Invalid
 from jobs.domain.states import State, state_from_wire, status_from_wire
 from jobs.handlers.registry import canonical
@@ -15,13 +16,14 @@ _MAX_PATH = 8
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """`queue` matches the queue or the origin queue; `payload` maps dotted paths to values as text."""
+    """`queue` matches the queue or the origin queue, `parent` its shards; `payload`: dotted paths,  values as text."""
 
     state: str | None = None
     status: str | None = None
     queue: str | None = None
     type: str | None = None
     platform: str | None = None
+    parent: str | None = None
     user_id: int | None = None
     business_id: str | None = None
     trace_id: str | None = None
@@ -70,6 +72,9 @@ class Where:
                 value = catalog.full_name(self.params["tenant"], value)
             if value is not None:
                 self.add(f"i.{column} = %({column})s", **{column: value})
+        if wanted.parent is not None:
+            parent = ids.parse_id(wanted.parent, self.params["tenant"])
+            self.add("t.parent_id = %(parent)s", parent=parent)
         if wanted.tag is not None:
             self.add("i.tags @> ARRAY[%(tag)s]::text[] AND i.tags <> '{}'", tag=wanted.tag)
         if wanted.created_after is not None:

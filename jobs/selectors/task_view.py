@@ -21,6 +21,14 @@ class Shards(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
 
 
+class Related(msgspec.Struct, frozen=True, kw_only=True):
+    """Another task that this one waits for, or that waits for it."""
+
+    task_id: str
+    state: str
+    status: str
+
+
 class Links(msgspec.Struct, frozen=True, kw_only=True, rename={"this": "self"}):
     this: str
     attempts: str
@@ -30,7 +38,9 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, rename={"this": "self"}):
 class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     """`data` of every answer about one task. Durations are seconds.
 
-    `shards` is there for parents only, `limit_key` for tasks under a limit.
+    `shards` is there for parents only, `limit_key` for tasks under a limit, `parent_id` for shards and collected
+    members. `after`: what a chained task still waits for, archived ones first; `awaited_by`: who waits for this one
+    (20 of each at most; absent when there are none).
     """
 
     task_id: str
@@ -70,6 +80,9 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True):
     links: Links
     shards: Shards | msgspec.UnsetType = msgspec.UNSET
     limit_key: str | msgspec.UnsetType = msgspec.UNSET
+    parent_id: str | msgspec.UnsetType = msgspec.UNSET
+    after: list[Related] | msgspec.UnsetType = msgspec.UNSET
+    awaited_by: list[Related] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Row(NamedTuple):
@@ -114,6 +127,10 @@ class _Row(NamedTuple):
     total: int | None
     done: int | None
     failed: int | None
+    parent: UUID | None
+    parent_name: str | None
+    after: str | None
+    awaited_by: str | None
 
 
 def of_row(row: postgres.Row, *, mask: bool) -> TaskView:
@@ -159,6 +176,9 @@ def of_row(row: postgres.Row, *, mask: bool) -> TaskView:
         links=links(public),
         shards=_shards(r),
         limit_key=_limit_key(r.options),
+        parent_id=_parent(r),
+        after=_related(r.after),
+        awaited_by=_related(r.awaited_by),
     )
 
 
@@ -210,6 +230,26 @@ def _limit_key(options: str) -> str | msgspec.UnsetType:
         return msgspec.UNSET
     key: str | msgspec.UnsetType = msgspec.json.decode(options).get("limit_key", msgspec.UNSET)
     return key
+
+
+def _parent(r: _Row) -> str | msgspec.UnsetType:
+    """None for members whose group is not collected: what they have as parent is no task."""
+    if r.parent is None:
+        return msgspec.UNSET
+    return r.parent_name or ids.public_id(r.parent)
+
+
+def _related(listed: str | None) -> list[Related] | msgspec.UnsetType:
+    if listed is None:
+        return msgspec.UNSET
+    return [
+        Related(
+            task_id=name or ids.public_id(id_),
+            state=State(state).wire,
+            status=Status(status).wire,
+        )
+        for id_, name, state, status in msgspec.json.decode(listed)
+    ]
 
 
 def _json(text: str, mask: bool) -> Any:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
@@ -56,6 +57,8 @@ def detail(request: HttpRequest, task_id: str) -> HttpResponse:
         reasons=reasons(id_, view),
         buttons=buttons(request, id_, view),
         tenant=slug(tenant_id),
+        tenant_id=tenant_id,
+        shards=_shards(view, slug(tenant_id)),
         payload=pretty(view.payload),
         result=None if view.result is None else pretty(view.result),
         attempts=[
@@ -135,6 +138,20 @@ def _platform(task_id: UUID) -> dict[str, Any] | None:
         return None
     answer = sealed.shown_value(known.answer)
     return {"known": known, "answer": pretty(answer) if answer is not None else ""}
+
+
+def _shards(view: TaskView, tenant: str) -> list[tuple[str, str]]:
+    """A parent's shards as (words, query); the failed ones apart."""
+    counted = view.shards
+    if not counted:
+        return []
+    whose = {"parent": view.task_id, **({"tenant": tenant} if tenant else {})}
+    told = {"total": counted.total, "done": counted.done}
+    found = [(_("%(done)s of %(total)s done") % told, urlencode(whose))]
+    if counted.failed:
+        failed = _("%(failed)s failed") % {"failed": counted.failed}
+        found.append((failed, urlencode({**whose, "status": "FAILURE"})))
+    return found
 
 
 def _related(view: TaskView) -> list[tuple[str, str]]:

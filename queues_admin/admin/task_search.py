@@ -12,7 +12,7 @@ from jobs.domain.errors import TaskNotFound
 from jobs.selectors import tasks
 from jobs.selectors.task_filters import TaskFilter
 
-FILTERS = ("state", "status", "queue", "type", "platform")
+FILTERS = ("state", "status", "queue", "type", "platform", "parent")
 _PREFIXES = {
     "user": "user_id",
     "business": "business_id",

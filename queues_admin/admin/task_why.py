@@ -10,7 +10,13 @@ from django.utils.translation import gettext as _
 from jobs.domain.errors import UnknownType
 from jobs.domain.states import State, Status, state_from_wire, status_from_wire
 from jobs.handlers.registry import handler
-from jobs.lifecycle.why import HoldingBreaker, Reason, WhyFacts, why_not_running
+from jobs.lifecycle.why import (
+    HoldingBreaker,
+    Predecessor,
+    Reason,
+    WhyFacts,
+    why_not_running,
+)
 from jobs.models import Platform, Queue, ShardCount, Tenant
 from jobs.selectors import breakers, health, limits, workers
 from jobs.selectors.breakers import BreakerView
@@ -70,12 +76,24 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
         handler_known=_known(view.type),
         platform_disabled=_disabled(view.platform),
         waits_for=shards.total - shards.done - shards.failed if shards is not None else None,
+        after=_after(view),
         redis_connected=not settings.ASYNQ_POLLING_ENABLED or health.redis_connected(),
         ahead=_ahead(task_id) if state is State.PENDING else None,
         limit_key=limit.key if limit else None,
         limit_running=limit.running if limit else None,
         limit_most=limit.most if limit else None,
         limit_rate=limit.rate if limit else None,
+    )
+
+
+def _after(view: TaskView) -> tuple[Predecessor, ...]:
+    return tuple(
+        Predecessor(
+            task_id=task.task_id,
+            state=state_from_wire(task.state),
+            status=status_from_wire(task.status),
+        )
+        for task in view.after or ()
     )
 
 

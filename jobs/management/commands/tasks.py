@@ -47,6 +47,7 @@ def _filters(verb: ArgumentParser) -> None:
     for flag, dest in (
         *(("--queue", "queue"), ("--state", "state"), ("--status", "status"), ("--type", "type")),
         *(("--platform", "platform"), ("--user", "user_id"), ("--business", "business_id")),
+        ("--parent", "parent"),
         *(("--trace", "trace_id"), ("--tag", "tag"), ("--created-after", "created_after")),
         *(("--created-before", "created_before"), ("--q", "q")),
     ):
@@ -115,6 +116,7 @@ def _inspect(command: Cli, options: Options) -> None:
     document = {"task": facts, "attempts": runs, "events": events}
     told = {k: v for k, v in facts.items() if k != "links"}
     told |= {k: _compact(facts[k]) for k in ("payload", "result", "headers") if facts[k]}
+    told |= {k: _named(facts[k]) for k in ("after", "awaited_by") if k in facts}
     columns = ("attempt", "outcome", "started", "seconds", "worker", "error")
     lines = (
         (r.attempt, r.outcome, r.started_at, r.duration, r.worker, tables.first_line(r.error, 120))
@@ -209,6 +211,15 @@ def _find(name: str, tenant_id: int) -> tuple[UUID, State]:
         return task_id, reading.place(task_id, tenant_id)[0]
     except TaskNotFound:
         raise TaskNotFound(task_id=name) from None
+
+
+def _named(others: list[dict[str, str]]) -> str:
+    return ", ".join(f"{t['task_id']} ({_where(t)})" for t in others)
+
+
+def _where(task: dict[str, str]) -> str:
+    is_dead = (task["state"], task["status"]) == ("archived", "FAILURE")
+    return "dead letter" if is_dead else task["state"]
 
 
 def _compact(value: Any) -> str:

@@ -125,6 +125,15 @@ def total(queue: str | None, state: str | None, tenant_id: int = catalog.DEFAULT
     return found + _dead_letters(shared, tenant_id, None if asked == shared else asked)
 
 
+def put_aside(queue: str | None, tenant_id: int = catalog.DEFAULT_TENANT) -> int:
+    """How many archived tasks of a tenant are no dead letters, by the counters. Raises UnknownQueue."""
+    known = catalog.queues()
+    asked = known.own(tenant_id, queue).id if queue else None
+    own = {r.id for r in known.rows if r.tenant_id == tenant_id and asked in (None, r.id)}
+    counted = counts()
+    return sum(counted.get(q, {}).get(State.ARCHIVED, 0) for q in own - {known.dead_letter_id})
+
+
 def _dead_letters(shared: int, tenant_id: int, origin: int | None) -> int:
     """A tenant's dead letters (from one queue): by the counters if it is alone, else counted one by one."""
     alone = origin is None and len({row.tenant_id for row in catalog.queues().rows}) == 1

@@ -68,6 +68,7 @@ def _alive(lease_s: float) -> tuple[int, int]:
 def _view(row: postgres.Row) -> WorkerView:
     id_, name, command, started_at, beat_at, silent_s, text = row
     stats: dict[str, Any] = msgspec.json.decode(text)
+    command = "stop" if stats.get("stopping") else command  # a signal's stop is nobody's command
     state = {"quiet": "quiet", "stop": "stopping"}.get(command, "running")
     return WorkerView(
         id=id_,

@@ -150,6 +150,7 @@ def stats(engine: "Engine") -> dict[str, Any]:
         "concurrency": engine.slots.concurrency,
         "queues": engine.served.names(),
         "quiet": engine.quiet,
+        "stopping": engine.stopping,
         "abandoned_threads": engine.abandoned(),
         "rss_bytes": rss_bytes(),
         "succeeded": engine.settler.succeeded,

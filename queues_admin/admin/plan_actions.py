@@ -14,16 +14,17 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from jobs.builtin import plans as builtin
 from jobs.domain.plans import EVENTS, WATCHED, PlanAction
+from jobs.domain.states import Status
 from jobs.models import Plan
 from jobs.operations import plans as operations
-from jobs.selectors import plan_view, plans
+from jobs.selectors import plan_view, plans, queues
 from jobs.selectors.plan_view import PlanView
 from jobs.selectors.plans import PlanFilter
 from jobs.selectors.task_filters import TaskFilter
 from queues_admin.admin.base import actor, may, read_only
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.plan_words import ACTIONS, filter_words
-from queues_admin.admin.whose import chosen
+from queues_admin.admin.whose import chosen, slug
 from queues_admin.permissions import for_task
 
 
@@ -153,12 +154,13 @@ def _verb(view: PlanView, verb: str) -> "_Verb":
     return _CLOSE if verb == "abort" and is_empty else _VERBS[verb]
 
 
-def bulk_buttons(request: HttpRequest, wanted: TaskFilter, tenant: str) -> list[PlanButton]:
-    """The list's buttons for all tasks (of the tenant, by its slug) that its filter shows."""
+def bulk_buttons(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[PlanButton]:
+    """The list's buttons for all tasks (of the tenant) that its filter shows."""
     fields = {name: getattr(wanted, name) for name in TaskFilter.__struct_fields__}
     given = plans.stored(PlanFilter(**fields))
     if not given or wanted.payload or read_only():
         return []
+    tenant = slug(tenant_id)
     whose = {"tenant": tenant} if tenant else {}
     return [
         PlanButton(
@@ -166,7 +168,7 @@ def bulk_buttons(request: HttpRequest, wanted: TaskFilter, tenant: str) -> list[
             url=f"{reverse('admin:jobs_plan_new')}?{urlencode({'action': action.value, **given, **whose})}",
             danger=action in (PlanAction.CANCEL, PlanAction.DELETE),
         )
-        for action in _offered(wanted.state)
+        for action in _offered(wanted, tenant_id)
         if may(request, *_least(request, action))
     ]
 
@@ -190,8 +192,9 @@ def _least(request: HttpRequest, action: PlanAction) -> tuple[str, ...]:
     return ("jobs.operate_task",)
 
 
-def _offered(state: str | None) -> list[PlanAction]:
-    """What makes sense on a state's tab."""
+def _offered(wanted: TaskFilter, tenant_id: int) -> list[PlanAction]:
+    """What makes sense on a state's tab; a dead letter has failed already and is not cancelled any more."""
+    state = wanted.state
     if state == "completed":
         return [PlanAction.DELETE]
     if state == "active":
@@ -199,6 +202,9 @@ def _offered(state: str | None) -> list[PlanAction]:
     usual = [PlanAction.RETRY, PlanAction.ARCHIVE, PlanAction.CANCEL, PlanAction.DELETE]
     if state == "archived":
         usual.remove(PlanAction.ARCHIVE)
+        are_dead = wanted.status == Status.FAILURE.wire
+        if are_dead or not queues.put_aside(wanted.queue, tenant_id):
+            usual.remove(PlanAction.CANCEL)
     return usual
 
 

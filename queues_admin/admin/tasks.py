@@ -91,7 +91,7 @@ def _frame(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> dict[str
         "tenant_id": tenant_id,
         "many_tenants": Tenant.objects.exclude(pk=catalog.DEFAULT_TENANT).exists(),
         "state": wanted.state,
-        "bulk": bulk_buttons(request, wanted, slug(tenant_id)),
+        "bulk": bulk_buttons(request, wanted, tenant_id),
         "queues": [row.name for row in catalog.queues().rows if row.tenant_id == tenant_id],
         "statuses": [status.wire for status in Status if status.wire],
         "types": names(),

@@ -58,6 +58,7 @@ _EVENTS = (
     gettext_noop("submitted"),
     gettext_noop("ended"),
     gettext_noop("worker_lost"),
+    gettext_noop("handed_back"),
 )
 
 

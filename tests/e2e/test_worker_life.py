@@ -11,6 +11,7 @@ import pytest
 from jobs.operations import queues
 from jobs.operations.requests import TaskRequest
 from jobs.operations.tasks import submit, submit_many
+from jobs.selectors import workers
 from jobs.store import postgres
 from taskcenter.devstack.testing import Servers
 from tests.e2e.worker_support import (
@@ -66,6 +67,17 @@ def test_a_second_signal_hands_back_at_once(processes: Processes) -> None:
     process.wait(5)
     assert time.monotonic() - asked_s < 5
     assert column(task, "state") == PENDING
+
+
+@pytest.mark.req("X-08", "V-05")
+def test_a_worker_in_its_grace_is_shown_as_stopping(processes: Processes) -> None:
+    process = worker(processes)
+    reaches(sleep(60), ACTIVE)
+    assert [w.state for w in workers.listing().items] == ["running"]
+    process.signal(signal.SIGTERM)
+    eventually(lambda: [w.state for w in workers.listing().items] == ["stopping"], timeout_s=10)
+    process.signal(signal.SIGTERM)
+    process.wait(5)
 
 
 @pytest.mark.req("X-08")

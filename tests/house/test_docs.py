@@ -190,3 +190,12 @@ def test_no_requirement_is_named_that_there_is_none_of() -> None:
     for page in PAGES:
         named = set(re.findall(r"\b([QSXPRECBAVMTGDF]-\d\d)[a-z]?\b", page.read_text()))
         assert named - known == set(), page.name
+
+
+@pytest.mark.req("Q-03")
+def test_the_lifecycle_tells_a_dead_letter_from_what_was_archived_by_hand() -> None:
+    text = (ROOT / "docs" / "lifecycle.md").read_text()
+    assert "| archived by hand | cancel, redrive, delete |" in text
+    assert "| archived as a dead letter (FAILURE) | redrive, delete |" in text
+    [cancel] = [line for line in text.splitlines() if line.startswith("| cancel |")]
+    assert "archived by hand" in cancel

@@ -7,7 +7,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from jobs.models import AuditEntry, Plan
-from jobs.operations import credits
+from jobs.operations import actions, credits
 from jobs.operations.tasks import submit
 from jobs.selectors import plans as reports
 from tests.integration.admin_support import audits, client_of, confirm_post, text
@@ -248,3 +248,24 @@ def test_a_read_only_installation_makes_and_executes_no_plan(
     assert root.post(f"/admin/jobs/plan/{plan.pk}/execute/", {}).status_code == 403
     error(caller.post("/plans", {"action": "archive", "filter": {"queue": "low"}}), 403)
     error(caller.post(f"/plans/{plan.pk}/execute"), 403)
+
+
+@pytest.mark.req("V-03", "A-05")
+def test_the_archived_list_offers_to_cancel_only_what_was_archived_by_hand() -> None:
+    root = client_of("root")
+
+    def labels(query: str) -> list[str]:
+        shown = root.get(f"/admin/jobs/task/?state=archived{query}").context["bulk"]
+        return [b.label for b in shown]
+
+    submit("debug:noop")
+    hand = Hand()
+    hand.settle(hand.claim(), dead)
+    for query in ("", "&queue=default", "&queue=dead_letter", "&status=FAILURE"):
+        assert labels(query) == ["Run All", "Delete All"]
+    aside = submit("debug:noop", process_in=60)
+    actions.archive(aside.id, actor="test")
+    assert labels("") == ["Run All", "Cancel All", "Delete All"]
+    assert labels("&queue=default") == ["Run All", "Cancel All", "Delete All"]
+    for query in ("&queue=low", "&queue=dead_letter", "&status=FAILURE"):
+        assert labels(query) == ["Run All", "Delete All"]

@@ -11,6 +11,7 @@ from jobs.domain.ids import new_id
 from jobs.domain.states import State
 from jobs.operations import actions, credits, duties, queues, refilling, runs, tickets, workers
 from jobs.operations.tasks import Submitted, submit
+from jobs.selectors import task_history
 from jobs.store import postgres, redis
 from tests.support.engine import Hand, balance, dead, entries, failed, retried, row, succeeded
 
@@ -239,6 +240,19 @@ def test_tasks_handed_back_keep_their_order_at_the_head() -> None:
         str(m.id) for m in made
     )
     assert row(made[0].id, "retried") == 0
+
+
+@pytest.mark.req("X-08")
+def test_a_run_handed_back_leaves_a_trace_and_what_had_not_started_none() -> None:
+    started, waiting = submit("debug:noop"), submit("debug:noop")
+    hand = Hand("leaver")
+    tokens = {r.id: r.token for r in hand.claim()}
+    for made, unstarted in ((started, False), (waiting, True)):
+        held = [(str(made.id), tokens[str(made.id)])]
+        runs.hand_back(hand.id, held, unstarted=unstarted, epoch=tickets.epoch())
+    told = [(e.kind, e.actor, e.detail) for e in task_history.events(started.id).items]
+    assert told[1:] == [("handed_back", "system", {"worker": "leaver", "attempt": 1})]
+    assert [e.kind for e in task_history.events(waiting.id).items] == ["submitted"]
 
 
 @pytest.mark.req("X-11", "AC37")

@@ -4,14 +4,15 @@ import ast
 import re
 import tomllib
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from jobs.domain.states import State
-from jobs.domain.transitions import TABLE, actions
+from jobs.domain.states import State, Status
+from jobs.domain.transitions import TABLE, Event, Transition, actions, legal
 from jobs.lifecycle.diagram import mermaid
 from jobs.management.translations import catalogs
 
@@ -64,13 +65,33 @@ def lifecycle() -> str:
         "|---|---|---|---|---|",
     ]
     for row in TABLE:
-        sources = ", ".join(s.wire for s in sorted(row.sources)) or "(new)"
+        sources = ", ".join(_source(row, s) for s in sorted(row.sources)) or "(new)"
         target = row.target.wire if row.target else "(deleted)"
         status = "unchanged" if row.status is None else row.status.wire
         lines.append(f"| {row.label} | {sources} | {target} | {status} | {row.credits.value} |")
     lines += ["", "## What an operator may do", "", "| state | actions |", "|---|---|"]
-    lines += [f"| {state.wire} | {', '.join(actions(state)) or 'none'} |" for state in State]
+    lines += [f"| {name} | {', '.join(may) or 'none'} |" for name, may in _operators()]
+    lines += [
+        "",
+        "A dead letter has failed and was refunded already: it is neither cancelled nor ended again.",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _source(row: Transition, state: State) -> str:
+    if state is State.ARCHIVED and not legal(row.event, state, Status.FAILURE):
+        return "archived by hand"
+    return state.wire
+
+
+def _operators() -> Iterator[tuple[str, tuple[Event, ...]]]:
+    """Each state and what may be done in it; archived tasks by how they came there."""
+    for state in State:
+        if state is State.ARCHIVED:
+            yield "archived by hand", actions(state, Status.NOT_START)
+            yield "archived as a dead letter (FAILURE)", actions(state, Status.FAILURE)
+        else:
+            yield state.wire, actions(state)
 
 
 def conformance(root: Path) -> str:

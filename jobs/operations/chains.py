@@ -19,7 +19,7 @@ def lock_predecessors(items: Sequence[Prepared], batch: Batch) -> list[Prepared]
     if not chained:
         return list(items)
     wanted = {
-        id(item): {ids.parse_id(name, item.tenant_id) for name in item.request.after}
+        id(item): {ids.parse_id(name, item.tenant_id): name for name in item.request.after}
         for item in chained
     }
     rows = postgres.query(
@@ -88,16 +88,17 @@ def release(waiting: Sequence[str]) -> None:
 
 def _accept(
     item: Prepared,
-    wanted: set[UUID],
+    wanted: dict[UUID, str],
     known: dict[tuple[UUID, int], tuple[State, Status]],
     batch: Batch,
 ) -> bool:
+    """`wanted`: the ids and how the caller named them."""
     missing = [i for i in wanted if (i, item.tenant_id) not in known]
     if missing:
         refuse(
             batch,
             item,
-            Invalid("There is no such task to wait for", after=[ids.public_id(i) for i in missing]),
+            Invalid("There is no such task to wait for", after=[wanted[i] for i in missing]),
         )
         return False
     found = {i: known[i, item.tenant_id] for i in wanted}
@@ -110,7 +111,7 @@ def _accept(
         refuse(
             batch,
             item,
-            Conflict("A task to wait for has failed", after=[ids.public_id(i) for i in failed]),
+            Conflict("A task to wait for has failed", after=[wanted[i] for i in failed]),
         )
         return False
     item.predecessors = sorted(i for i, (state, _) in found.items() if state is not State.COMPLETED)

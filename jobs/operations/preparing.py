@@ -136,7 +136,7 @@ def _limit(prepared: Prepared, parsed: Any) -> None:
 def _queue(request: TaskRequest, found: Handler, limited: bool, tenant_id: int) -> catalog.QueueRow:
     name = request.queue
     if name is None and request.priority is not None:
-        name = contract().queue_for_priority(request.priority)
+        name = _queue_for(request.priority)
     name = name if name is not None else found.queue
     known = catalog.queues()
     row = known.removed(tenant_id, name) or known.own(tenant_id, name)
@@ -145,6 +145,15 @@ def _queue(request: TaskRequest, found: Handler, limited: bool, tenant_id: int) 
     if row.level >= 2 and limited:
         raise QueueFull("Queue %(queue)s is at its capacity; try again later", queue=name)
     return row
+
+
+def _queue_for(priority: int | str) -> str:
+    """The contract's queue for a priority; its refusal in words that can be translated."""
+    try:
+        return contract().queue_for_priority(priority)
+    except Invalid as error:
+        details = {**error.details, "priority": priority}
+        raise Invalid("There is no priority '%(priority)s'", **details) from None
 
 
 def _options(request: TaskRequest, actor: str | None) -> str:

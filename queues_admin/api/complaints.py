@@ -29,6 +29,11 @@ _KNOWN = (
         gettext_noop("Expected `%(expected)s` %(limit)s - at `%(field)s`"),
     ),
     (
+        re.compile(r"Invalid RFC3339 encoded datetime"),
+        gettext_noop("Invalid RFC3339 encoded datetime"),
+        gettext_noop("Invalid RFC3339 encoded datetime - at `%(field)s`"),
+    ),
+    (
         re.compile(r"Invalid enum value (?P<given>.*)", re.DOTALL),
         gettext_noop("Invalid enum value %(given)s"),
         gettext_noop("Invalid enum value %(given)s - at `%(field)s`"),

@@ -152,3 +152,26 @@ def test_errors_come_as_problem_json_when_asked_for(caller: ApiClient) -> None:
     assert body["type"] == "urn:taskcenter:error:task_not_found"
     assert body["status"] == 404
     assert {"title", "detail", "instance", "code", "request_id"} <= set(body)
+
+
+@pytest.mark.req("A-03", "S-10")
+def test_a_task_to_wait_for_is_named_as_it_was_sent(caller: ApiClient) -> None:
+    sent = ["task_nope", "my-own-name"]
+    refused = error(caller.post("/tasks", {"type": "debug:noop", "after": sent}), 422)
+    assert sorted(refused["details"]["after"]) == sorted(sent)
+
+
+@pytest.mark.req("A-03", "V-13")
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"priority": 9}, "没有优先级 '9'"),
+        ({"process_at": "soon"}, "无效的 RFC 3339 时间，位置：`process_at`"),
+        ({"nope": 1}, "对象含有未知字段 `nope`"),
+    ],
+)
+def test_what_is_wrong_is_said_in_chinese_to_whoever_asks_for_it(
+    caller: ApiClient, body: dict[str, Any], said: str
+) -> None:
+    answer = caller.post("/tasks", {"type": "debug:noop", **body}, Accept_Language="zh-Hans")
+    assert answer.json()["message"] == said

@@ -204,6 +204,9 @@ TASKCENTER: dict[str, Any] = {
     ),
     "TENANT_WALL": env.flag("TASKCENTER_TENANT_WALL", True),
     "RETENTION_S": env.integer("TASKCENTER_RETENTION_S", 604_800, minimum=0, maximum=10**9),
+    "DEAD_RETENTION_S": env.integer(
+        "TASKCENTER_DEAD_RETENTION_S", 7_776_000, minimum=60, maximum=10**9
+    ),
     "RUN_TIMEOUT_S": env.number("TASKCENTER_RUN_TIMEOUT_S", 1800.0, minimum=0.1, maximum=10**7),
     "STORAGE_DIR": env.folder("TASKCENTER_STORAGE_DIR", DATA_DIR / "storage"),
     "SECRET_KEYS": env.fernet_keys(

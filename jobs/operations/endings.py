@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db import transaction
 
-from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import ENDED_STATUSES, State, Status
 from jobs.models.tasks import Flag
@@ -88,7 +88,7 @@ def _finish(ids: Sequence[str], how: Finish) -> tuple[list[Finished], list[Refun
             "dead": how.dead,
             "crashed": how.crashed,
             "dead_queue": catalog.queues().dead_letter_id,
-            "dead_retention_s": contract().defaults.dead_retention_s,
+            "dead_retention_s": settings.TASKCENTER["DEAD_RETENTION_S"],
         },
     )
     ended = [

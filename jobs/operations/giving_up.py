@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 
 from jobs.contract.reader import contract
@@ -39,7 +40,7 @@ def give_up(
                 "token": token,
                 "error": error[: contract().limits.error_chars],
                 "dead_queue": catalog.queues().dead_letter_id,
-                "dead_retention_s": contract().defaults.dead_retention_s,
+                "dead_retention_s": settings.TASKCENTER["DEAD_RETENTION_S"],
             },
         )
         if not rows:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import msgspec
 import structlog
+from django.conf import settings
 from django.db import OperationalError, transaction
 
-from jobs.contract.reader import contract
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import State, Status
 from jobs.operations import credits, endings, platform_facts
@@ -262,5 +262,5 @@ def _settle_params(worker_id: int, batch: Sequence[Outcome]) -> dict[str, object
         "refunds": [o.refund for o in batch],
         "worker": worker_id,
         "dead_queue": catalog.queues().dead_letter_id,
-        "dead_retention_s": contract().defaults.dead_retention_s,
+        "dead_retention_s": settings.TASKCENTER["DEAD_RETENTION_S"],
     }

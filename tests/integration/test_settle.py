@@ -5,11 +5,25 @@ from dataclasses import replace
 
 import pytest
 from django.db import IntegrityError, connection
+from pytest_django import Settings
 
+from jobs.contract.reader import contract
 from jobs.domain.errors import IllegalTransition, InsufficientCredits, TaskNotFound
 from jobs.domain.ids import new_id
-from jobs.domain.states import State
-from jobs.operations import actions, credits, duties, queues, refilling, runs, tickets, workers
+from jobs.domain.outcomes import Kind
+from jobs.domain.states import State, Status
+from jobs.operations import (
+    actions,
+    credits,
+    duties,
+    endings,
+    queues,
+    refilling,
+    runs,
+    tickets,
+    workers,
+)
+from jobs.operations.endings import Finish
 from jobs.operations.tasks import Submitted, submit
 from jobs.selectors import task_history
 from jobs.store import postgres, redis
@@ -360,3 +374,32 @@ def test_a_redrive_charges_what_was_refunded_and_no_refund_exceeds_its_charge() 
     actions.run_now(made.id, actor="test")
     assert (balance(7), row(made.id, "credits", "cycle")) == (70, (10, 2))
     assert credits.mismatches() == []
+
+
+@pytest.mark.req("X-04")
+def test_dead_letters_are_kept_as_long_as_the_setting_says_whatever_their_submit_asked(
+    settings: Settings,
+) -> None:
+    assert settings.TASKCENTER["DEAD_RETENTION_S"] == contract().defaults.dead_retention_s
+    settings.TASKCENTER = {**settings.TASKCENTER, "DEAD_RETENTION_S": 3600}
+    settled, overdue = (
+        submit("debug:noop", retention=60),
+        submit("debug:noop", process_in=600, retention=60),
+    )
+    hand = Hand()
+    hand.settle(hand.claim(), dead)
+    endings.finish(
+        [str(overdue.id)],
+        Finish(
+            state=State.ARCHIVED,
+            status=Status.FAILURE,
+            sources=(State.SCHEDULED,),
+            kind=Kind.DEAD,
+            reason="too late",
+            error="too late",
+            dead=True,
+        ),
+    )
+    for made in (settled, overdue):
+        kept = row(made.id, "extract(epoch FROM expires_at - clock_timestamp())")
+        assert 3500 < kept <= 3600

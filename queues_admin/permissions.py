@@ -46,6 +46,11 @@ def for_task(event: Event, *, refunds: int) -> tuple[str, ...]:
     return ("jobs.operate_task",)
 
 
+def roles_with(*permissions: str) -> list[str]:
+    """The roles that have all of these, from the least on."""
+    return [role for role, held in ROLES.items() if {*permissions} <= {*held}]
+
+
 def sync_roles(**_signal: Any) -> None:
     """Create the groups and give them what ROLES says, after every migrate (permissions exist only then).
 

@@ -14,17 +14,17 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from jobs.builtin import plans as builtin
 from jobs.domain.plans import EVENTS, WATCHED, PlanAction
-from jobs.domain.states import Status
 from jobs.models import Plan
 from jobs.operations import plans as operations
-from jobs.selectors import plan_view, plans, queues
+from jobs.selectors import plan_view, plans
 from jobs.selectors.plan_view import PlanView
 from jobs.selectors.plans import PlanFilter
 from jobs.selectors.task_filters import TaskFilter
 from queues_admin.admin.base import actor, may, read_only
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
+from queues_admin.admin.lacking import sentences
 from queues_admin.admin.plan_words import ACTIONS, filter_words
-from queues_admin.admin.whose import chosen, slug
+from queues_admin.admin.whose import chosen
 from queues_admin.permissions import for_task
 
 
@@ -93,7 +93,7 @@ def new(request: HttpRequest) -> HttpResponse:
                 % {"filter": filter_words(plans.stored(wanted))},
                 _("Nothing is changed yet: the preview shows the effect, and then you decide."),
             ],
-            permissions=_least(request, action),
+            permissions=least(request, action),
             back=_list_url(request),
             perform=perform,
             form=SlowForm if action in WATCHED else PlanForm,
@@ -154,23 +154,10 @@ def _verb(view: PlanView, verb: str) -> "_Verb":
     return _CLOSE if verb == "abort" and is_empty else _VERBS[verb]
 
 
-def bulk_buttons(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[PlanButton]:
-    """The list's buttons for all tasks (of the tenant) that its filter shows."""
-    fields = {name: getattr(wanted, name) for name in TaskFilter.__struct_fields__}
-    given = plans.stored(PlanFilter(**fields))
-    if not given or wanted.payload or read_only():
-        return []
-    tenant = slug(tenant_id)
-    whose = {"tenant": tenant} if tenant else {}
-    return [
-        PlanButton(
-            label=str(ACTIONS[action.value]),
-            url=f"{reverse('admin:jobs_plan_new')}?{urlencode({'action': action.value, **given, **whose})}",
-            danger=action in (PlanAction.CANCEL, PlanAction.DELETE),
-        )
-        for action in _offered(wanted, tenant_id)
-        if may(request, *_least(request, action))
-    ]
+def lacking(request: HttpRequest, view: PlanView) -> list[str]:
+    """Those of a plan's buttons that this person does not have."""
+    needed = permissions(view)
+    return sentences(request, [(str(what.label), needed) for _name, what in _offers(view)])
 
 
 def permissions(view: PlanView) -> tuple[str, ...]:
@@ -185,27 +172,11 @@ def url_of(plan_id: int) -> str:
     return reverse("admin:jobs_plan_change", args=[plan_id])
 
 
-def _least(request: HttpRequest, action: PlanAction) -> tuple[str, ...]:
+def least(request: HttpRequest, action: PlanAction) -> tuple[str, ...]:
     """To make a plan; its preview shows whether more is needed. A cancel is also for those who only refund."""
     if action is PlanAction.CANCEL and may(request, "jobs.refund_task"):
         return ("jobs.refund_task",)
     return ("jobs.operate_task",)
-
-
-def _offered(wanted: TaskFilter, tenant_id: int) -> list[PlanAction]:
-    """What makes sense on a state's tab; a dead letter has failed already and is not cancelled any more."""
-    state = wanted.state
-    if state == "completed":
-        return [PlanAction.DELETE]
-    if state == "active":
-        return [PlanAction.CANCEL]
-    usual = [PlanAction.RETRY, PlanAction.ARCHIVE, PlanAction.CANCEL, PlanAction.DELETE]
-    if state == "archived":
-        usual.remove(PlanAction.ARCHIVE)
-        are_dead = wanted.status == Status.FAILURE.wire
-        if are_dead or not queues.put_aside(wanted.queue, tenant_id):
-            usual.remove(PlanAction.CANCEL)
-    return usual
 
 
 def _action(text: str) -> PlanAction:

@@ -86,6 +86,7 @@ def detail(request: HttpRequest, plan_id: int) -> HttpResponse:
         filter=filter_words(view.filter),
         skipped=[(reason_words(s.reason), s) for s in view.preview.skipped],
         buttons=plan_actions.buttons(request, view),
+        lacking=plan_actions.lacking(request, view),
         undo=in_undo_window(view),
         refresh_s=REFRESH_S if moving and not request.GET.get("cursor") else None,
         tabs=_tabs(request, view, chosen),

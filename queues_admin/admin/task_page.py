@@ -23,6 +23,7 @@ from jobs.selectors.task_view import TaskView
 from jobs.store import sealed
 from queues_admin.admin.accounts import lines
 from queues_admin.admin.base import may, page, read_only
+from queues_admin.admin.lacking import sentences
 from queues_admin.admin.task_search import task_uuid
 from queues_admin.admin.task_why import reasons
 from queues_admin.admin.whose import slug
@@ -56,6 +57,7 @@ def detail(request: HttpRequest, task_id: str) -> HttpResponse:
         nine=_nine(view),
         reasons=reasons(id_, view),
         buttons=buttons(request, id_, view),
+        lacking=lacking(request, view),
         tenant=slug(tenant_id),
         tenant_id=tenant_id,
         shards=_shards(view, slug(tenant_id)),
@@ -117,13 +119,26 @@ def buttons(request: HttpRequest, id_: UUID, view: TaskView) -> list[Button]:
     if read_only():
         return []
     found = []
-    for event in actions(state_from_wire(view.state), status_from_wire(view.status)):
+    for event in _events(view):
         if may(request, *for_task(event, refunds=still_charged(view))):
             verb = "run" if event is Event.REDRIVE else event.value
             url = reverse("admin:jobs_task_act", args=[ids.public_id(id_), verb])
             danger = event in (Event.CANCEL, Event.DELETE)
             found.append(Button(label=labels(event, view.state), url=url, danger=danger))
     return found
+
+
+def lacking(request: HttpRequest, view: TaskView) -> list[str]:
+    """What the table allows in this state and this person may not do."""
+    refunds = still_charged(view)
+    return sentences(
+        request,
+        [(labels(e, view.state), for_task(e, refunds=refunds)) for e in _events(view)],
+    )
+
+
+def _events(view: TaskView) -> tuple[Event, ...]:
+    return actions(state_from_wire(view.state), status_from_wire(view.status))
 
 
 def _ledger(request: HttpRequest, task_id: UUID) -> list[dict[str, Any]] | None:

@@ -17,10 +17,10 @@ from jobs.selectors.paging import Page
 from jobs.selectors.task_filters import TaskFilter
 from jobs.selectors.task_view import TaskView
 from jobs.store import catalog
+from queues_admin.admin import plan_bulk
 from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.keyset import with_query
 from queues_admin.admin.numbers import state_counts
-from queues_admin.admin.plan_actions import bulk_buttons
 from queues_admin.admin.task_actions import act
 from queues_admin.admin.task_page import detail
 from queues_admin.admin.task_search import FILTERS, filters, search
@@ -91,7 +91,8 @@ def _frame(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> dict[str
         "tenant_id": tenant_id,
         "many_tenants": Tenant.objects.exclude(pk=catalog.DEFAULT_TENANT).exists(),
         "state": wanted.state,
-        "bulk": bulk_buttons(request, wanted, tenant_id),
+        "bulk": plan_bulk.buttons(request, wanted, tenant_id),
+        "lacking": plan_bulk.lacking(request, wanted, tenant_id),
         "queues": [row.name for row in catalog.queues().rows if row.tenant_id == tenant_id],
         "statuses": [status.wire for status in Status if status.wire],
         "types": names(),

@@ -1,5 +1,7 @@
 """Who may open and do what; and that a person without a permission sees and can do nothing."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +9,12 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.test import Client
 
+from jobs.builtin import plans as builtin
+from jobs.domain.plans import PlanAction
 from jobs.models import ApiKey, AuditEntry, Queue
 from jobs.operations import credits, keys, tickets
 from jobs.operations.tasks import submit
+from jobs.selectors.plans import PlanFilter
 from queues_admin.permissions import ROLES, sync_roles
 from tests.integration.admin_support import act_url, client_of, confirm_post, text
 from tests.support.engine import row
@@ -200,3 +205,36 @@ def _menu(client: Client) -> list[dict[str, Any]]:
     template.render(context)
     entries: list[dict[str, Any]] = context["entries"]
     return entries
+
+
+@pytest.mark.req("V-12")
+def test_a_page_says_which_role_its_missing_buttons_need() -> None:
+    credits.grant(user_id=7, amount=100, reason="test", actor="test")
+    charged = submit("debug:noop", user_id=7, credits=30)
+    free = submit("debug:noop")
+    operator, viewer = client_of("operator"), client_of("viewer")
+    page = text(operator.get(f"/admin/jobs/task/{charged.task_id}/"))
+    assert "Cancel: this needs the role finance or admin." in page
+    assert "Delete: this needs the role admin." in page
+    assert "this needs the role" not in text(operator.get(f"/admin/jobs/task/{free.task_id}/"))
+    needed = "Cancel, Archive, Run, Delete: this needs the role operator or admin."
+    assert needed in text(viewer.get(f"/admin/jobs/task/{free.task_id}/"))
+    shown = text(viewer.get("/admin/jobs/task/?state=active"))
+    assert "Cancel All: this needs the role operator or admin." in shown
+    plan = builtin.draft(PlanAction.CANCEL, PlanFilter(state="pending"), actor="test")
+    assert "Execute, Abort: this needs the role finance or admin." in text(
+        operator.get(f"/admin/jobs/plan/{plan.pk}/")
+    )
+
+
+@pytest.mark.req("V-12", "T-03")
+def test_the_table_of_roles_in_the_docs_is_what_the_roles_may_do() -> None:
+    docs = Path(__file__).parents[2] / "docs" / "deployment.md"
+    lines = [line.split("|")[1:-1] for line in docs.read_text().splitlines() if line[:1] == "|"]
+    [top] = [nr for nr, cells in enumerate(lines) if cells[0].strip() == "may"]
+    roles = [cell.strip() for cell in lines[top][2:]]
+    told: dict[str, set[str]] = {role: set() for role in roles}
+    for cells in lines[top + 2 : top + 8]:
+        for role, cell in zip(roles, cells[2:], strict=True):
+            told[role] |= set(re.findall(r"`(\w+)`", cells[1])) if cell.strip() == "yes" else set()
+    assert told == {role: {n.partition(".")[2] for n in held} for role, held in ROLES.items()}

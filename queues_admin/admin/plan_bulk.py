@@ -1,0 +1,66 @@
+"""The task list's buttons that make a plan of all tasks its filter shows."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from jobs.domain.plans import PlanAction
+from jobs.domain.states import Status
+from jobs.selectors import plans, queues
+from jobs.selectors.plans import PlanFilter
+from jobs.selectors.task_filters import TaskFilter
+from queues_admin.admin.base import may, read_only
+from queues_admin.admin.lacking import sentences
+from queues_admin.admin.plan_actions import PlanButton, least
+from queues_admin.admin.plan_words import ACTIONS
+from queues_admin.admin.whose import slug
+
+
+def buttons(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[PlanButton]:
+    """The list's buttons for all tasks (of the tenant) that its filter shows."""
+    given = _plannable(wanted)
+    if not given or read_only():
+        return []
+    tenant = slug(tenant_id)
+    whose = {"tenant": tenant} if tenant else {}
+    return [
+        PlanButton(
+            label=str(ACTIONS[action.value]),
+            url=f"{reverse('admin:jobs_plan_new')}?{urlencode({'action': action.value, **given, **whose})}",
+            danger=action in (PlanAction.CANCEL, PlanAction.DELETE),
+        )
+        for action in _offered(wanted, tenant_id)
+        if may(request, *least(request, action))
+    ]
+
+
+def lacking(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[str]:
+    """Those of the list's buttons that this person does not have."""
+    if not _plannable(wanted):
+        return []
+    offered = _offered(wanted, tenant_id)
+    return sentences(request, [(str(ACTIONS[a.value]), least(request, a)) for a in offered])
+
+
+def _plannable(wanted: TaskFilter) -> dict[str, Any]:
+    """A list's filter as that of a plan; empty when no plan can have it."""
+    fields = {name: getattr(wanted, name) for name in TaskFilter.__struct_fields__}
+    return {} if wanted.payload else plans.stored(PlanFilter(**fields))
+
+
+def _offered(wanted: TaskFilter, tenant_id: int) -> list[PlanAction]:
+    """What makes sense on a state's tab; a dead letter has failed already and is not cancelled any more."""
+    state = wanted.state
+    if state == "completed":
+        return [PlanAction.DELETE]
+    if state == "active":
+        return [PlanAction.CANCEL]
+    usual = [PlanAction.RETRY, PlanAction.ARCHIVE, PlanAction.CANCEL, PlanAction.DELETE]
+    if state == "archived":
+        usual.remove(PlanAction.ARCHIVE)
+        are_dead = wanted.status == Status.FAILURE.wire
+        if are_dead or not queues.put_aside(wanted.queue, tenant_id):
+            usual.remove(PlanAction.CANCEL)
+    return usual

@@ -2,17 +2,19 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
 from django.http import HttpRequest
 
 from jobs.domain import ids
-from jobs.domain.errors import TaskNotFound
+from jobs.domain.errors import Invalid, TaskNotFound
 from jobs.selectors import tasks
 from jobs.selectors.task_filters import TaskFilter
 
-FILTERS = ("state", "status", "queue", "type", "platform", "parent")
+FILTERS = ("state", "status", "queue", "type", "platform", "parent", "tag")
+TIMES = ("created_after", "created_before")
 _PREFIXES = {
     "user": "user_id",
     "business": "business_id",
@@ -37,7 +39,19 @@ class Found:
 def filters(request: HttpRequest) -> TaskFilter:
     """The filters of the address, without the search text."""
     given = {name: _clean(request.GET.get(name, "")) for name in FILTERS}
-    return TaskFilter(**{name: text for name, text in given.items() if text})  # type: ignore[arg-type]
+    times = {name: _moment(name, _clean(request.GET.get(name, ""))) for name in TIMES}
+    return TaskFilter(**{name: text for name, text in given.items() if text}, **times)  # type: ignore[arg-type]
+
+
+def _moment(name: str, text: str) -> datetime | None:
+    """What a date field sends; a time without a zone is UTC, as the console shows them. Raises Invalid."""
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid("`%(field)s` is not a time", field=name) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def search(text: str, base: TaskFilter, tenant_id: int = 1) -> Found:

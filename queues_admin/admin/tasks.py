@@ -23,7 +23,7 @@ from queues_admin.admin.keyset import with_query
 from queues_admin.admin.numbers import state_counts
 from queues_admin.admin.task_actions import act
 from queues_admin.admin.task_page import detail
-from queues_admin.admin.task_search import FILTERS, filters, search
+from queues_admin.admin.task_search import FILTERS, TIMES, filters, search
 from queues_admin.admin.whose import chosen, slug
 from queues_admin.api.errors import text as said
 
@@ -85,7 +85,7 @@ def _frame(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> dict[str
     """What surrounds the list: tabs, choices and what is chosen."""
     queue = wanted.queue if wanted.queue in catalog.queues().by_name else None
     return {
-        "given": {name: request.GET.get(name, "") for name in (*FILTERS, "q")},
+        "given": {name: request.GET.get(name, "") for name in (*FILTERS, *TIMES, "q")},
         "tabs": _tabs(request, wanted, queue, tenant_id),
         "tenant": slug(tenant_id),
         "tenant_id": tenant_id,

@@ -340,3 +340,23 @@ def test_tasks_entries_and_accounts_offer_no_bulk_delete_and_no_editing(root: Cl
     answer = root.post(LIST, {"action": "delete_selected", "_selected_action": "1"})
     assert "delete_selected" not in text(answer)
     assert reverse("admin:jobs_task_changelist") == LIST
+
+
+@pytest.mark.req("V-03")
+def test_the_list_is_narrowed_by_tag_and_by_the_time_of_the_submit(root: Client) -> None:
+    tagged, other = submit("debug:noop", tags=["urgent"]), submit("debug:noop")
+    both = {tagged.task_id, other.task_id}
+    for query, found in (
+        ("tag=urgent", {tagged.task_id}),
+        ("created_after=2020-01-01T00:00", both),
+        ("created_before=2020-01-01T00:00&created_after=2019-01-01T00:00", set()),
+    ):
+        shown = root.get(f"{LIST}?{query}")
+        assert {t.task_id for t in shown.context["shown"].items} == found
+        assert shown.context["bulk"]
+    assert 'name="tag" value="urgent"' in text(root.get(f"{LIST}?tag=urgent"))
+    plan = root.get(f"{LIST}?created_after=2020-01-01T00:00").context["bulk"][0].url
+    assert "2020-01-01 00:00:00" in text(root.get(plan)) or "2020-01-01T00:00" in text(
+        root.get(plan)
+    )
+    assert root.get(f"{LIST}?created_after=soon").status_code == 400

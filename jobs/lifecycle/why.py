@@ -36,8 +36,8 @@ class WhyFacts:
 
     `ahead`: pending tasks before it; `starts_per_s`: how fast its queue starts tasks. `breakers`:
     those that hold it up, `limit_key` of a limit in whose line it stands: `limit_running`
-    of `limit_most` places are taken, `limit_rate` may start. `waits_for`: shards or members that are not done;
-    `after`: earlier tasks of its chain.
+    of `limit_most` places are taken, `limit_rate` may start. `waits_for`: shards, or earlier tasks of its
+    chain, that are not done; `after`: some of the latter, archived ones first.
     """
 
     state: State
@@ -132,7 +132,7 @@ def _surroundings(facts: WhyFacts) -> Iterator[Reason]:
         yield _limit(facts, facts.limit_key)
     elif facts.state is State.AGGREGATING:
         if facts.after:
-            yield from _predecessors(facts.after)
+            yield from _predecessors(facts.after, facts.waits_for or len(facts.after))
         elif facts.waits_for is None:
             yield _reason("waiting", _("It waits for its group, its shards or earlier tasks."))
         else:
@@ -140,8 +140,8 @@ def _surroundings(facts: WhyFacts) -> Iterator[Reason]:
             yield _reason("waiting", message, count=facts.waits_for)
 
 
-def _predecessors(after: tuple[Predecessor, ...]) -> Iterator[Reason]:
-    """Those that go no further by themselves one by one, then how many others there are."""
+def _predecessors(after: tuple[Predecessor, ...], count: int) -> Iterator[Reason]:
+    """Those that go no further by themselves one by one, then how many others of `count` there are."""
     for task in after:
         if task.state is not State.ARCHIVED:
             continue
@@ -152,8 +152,8 @@ def _predecessors(after: tuple[Predecessor, ...]) -> Iterator[Reason]:
         else:
             message = _("It waits for %(task)s, archived by hand: run that one, or cancel it.")
         yield _reason("waiting", message, task=task.task_id)
-    others = sum(task.state is not State.ARCHIVED for task in after)
-    if others:
+    others = count - sum(task.state is State.ARCHIVED for task in after)
+    if others > 0:
         yield _reason("waiting", _("Other tasks that it waits for: %(count)s."), count=others)
 
 

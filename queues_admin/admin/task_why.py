@@ -17,7 +17,7 @@ from jobs.lifecycle.why import (
     WhyFacts,
     why_not_running,
 )
-from jobs.models import Platform, Queue, ShardCount, Tenant
+from jobs.models import Platform, Queue, TaskWait, Tenant
 from jobs.selectors import breakers, health, limits, workers
 from jobs.selectors.breakers import BreakerView
 from jobs.selectors.task_view import TaskView
@@ -56,7 +56,6 @@ def _facts(task_id: UUID, view: TaskView) -> WhyFacts:
 
 def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> WhyFacts:
     queue = Queue.objects.filter(name=view.queue).first()
-    shards = ShardCount.objects.filter(pk=task_id).first()
     limit = limits.standing(task_id) if state is State.AGGREGATING else None
     limit = limit if limit is not None and limit.waits else None
     return WhyFacts(
@@ -75,7 +74,7 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
         live_workers=_serving(view.queue),
         handler_known=_known(view.type),
         platform_disabled=_disabled(view.platform),
-        waits_for=shards.total - shards.done - shards.failed if shards is not None else None,
+        waits_for=_waits_for(task_id, view),
         after=_after(view),
         redis_connected=not settings.ASYNQ_POLLING_ENABLED or health.redis_connected(),
         ahead=_ahead(task_id) if state is State.PENDING else None,
@@ -84,6 +83,15 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
         limit_most=limit.most if limit else None,
         limit_rate=limit.rate if limit else None,
     )
+
+
+def _waits_for(task_id: UUID, view: TaskView) -> int | None:
+    """Shards or predecessors that are not done."""
+    if view.shards:
+        return view.shards.total - view.shards.done - view.shards.failed
+    if not view.after:
+        return None
+    return TaskWait.objects.filter(pk=task_id).values_list("remaining", flat=True).first()
 
 
 def _after(view: TaskView) -> tuple[Predecessor, ...]:

@@ -128,6 +128,13 @@ def test_the_view_of_many_who_wait_stays_short() -> None:
     assert len(tasks.get(first.id).awaited_by or ()) == 20
 
 
+@pytest.mark.req("V-04")
+def test_the_console_counts_all_that_a_task_waits_for(root: Client) -> None:
+    many = [submit("debug:noop").task_id for _ in range(25)]
+    page = page_of(root, submit("debug:noop", after=many).task_id)
+    assert "Other tasks that it waits for: 25." in page
+
+
 @pytest.mark.req("S-10")
 def test_deleting_the_dead_predecessor_frees_whoever_waits_to_end_as_the_docs_say() -> None:
     first = submit("debug:noop")

@@ -25,9 +25,9 @@ LEFT JOIN LATERAL (SELECT x.detail ->> 'reason' AS reason FROM event x
 LEFT JOIN LATERAL (SELECT (x.detail ->> 'runs')::int AS runs, x.at FROM event x
   WHERE x.task_id = t.id AND x.kind = 'redrive' ORDER BY x.id DESC LIMIT 1) d ON t.runs > 0
 LEFT JOIN LATERAL (SELECT json_agg(json_build_array(x.id, x.custom_id, x.state, x.status))::text AS listed FROM (
-  SELECT p.id, pi.custom_id, p.state, p.status FROM task_after f
-  JOIN task p ON p.id = f.predecessor_id JOIN task_info pi ON pi.id = p.id
-  WHERE f.task_id = t.id AND t.state = 7 ORDER BY p.state = 5 DESC, f.id LIMIT 20) x) a ON t.state = 7
+  SELECT p.id, pi.custom_id, p.state, p.status FROM (SELECT y.id, y.predecessor_id FROM task_after y
+    WHERE y.task_id = t.id AND t.state = 7 LIMIT 1000) f
+  JOIN task p ON p.id = f.predecessor_id JOIN task_info pi ON pi.id = p.id ORDER BY p.state = 5 DESC, f.id LIMIT 20) x) a ON t.state = 7
 LEFT JOIN LATERAL (SELECT json_agg(json_build_array(x.id, x.custom_id, x.state, x.status))::text AS listed FROM (
   SELECT p.id, pi.custom_id, p.state, p.status FROM task_after f
   JOIN task p ON p.id = f.task_id JOIN task_info pi ON pi.id = p.id

@@ -14,7 +14,7 @@ from jobs.operations.rotation import Report
 from jobs.store import sealed
 
 _DOCUMENTS = ("task_info.", "task_run.", "platform_task.", "schedule.")
-_COLUMNS = ("place", "rows", "changed", "busy", "unreadable")
+_COLUMNS = ("place", "rows", "changed", "busy", "unreadable", "left")
 
 
 class Command(BaseCommand):

@@ -48,7 +48,8 @@ class Cli(BaseCommand, ABC):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             if options["changes"]:
-                self.refuse_if_readonly(options["verb"])
+                noun = type(self).__module__.rpartition(".")[2]
+                refuse_if_readonly(f"{noun.removesuffix('s')}.{options['verb']}")
             _check_texts(options)
             options["run"](self, options)
         except TaskCenterError as error:
@@ -94,23 +95,23 @@ class Cli(BaseCommand, ABC):
                 after=after or None,
             )
 
-    def refuse_if_readonly(self, verb: str) -> None:
-        """Raises Forbidden, after noting the attempt, while ASYNQ_READONLY is on."""
-        if not settings.ASYNQ_READONLY:
-            return
-        refused = Forbidden("Changes are switched off (ASYNQ_READONLY)")
-        noun = type(self).__module__.rpartition(".")[2]
-        audits.record(
-            actor=actor(),
-            address=socket.gethostname(),
-            action=f"{noun.removesuffix('s')}.{verb}",
-            reason=refused.message,
-            refused=True,
-        )
-        raise refused
-
 
 AddVerb = Callable[..., ArgumentParser]
+
+
+def refuse_if_readonly(action: str) -> None:
+    """Raises Forbidden, after noting the attempt at `action`, while ASYNQ_READONLY is on."""
+    if not settings.ASYNQ_READONLY:
+        return
+    refused = Forbidden("Changes are switched off (ASYNQ_READONLY)")
+    audits.record(
+        actor=actor(),
+        address=socket.gethostname(),
+        action=action,
+        reason=refused.message,
+        refused=True,
+    )
+    raise refused
 
 
 def _check_texts(options: Options) -> None:

@@ -1,6 +1,7 @@
 """What the command-line tools share: verbs, tables or one JSON document, one line per error, consent, audit."""
 
 import getpass
+import logging
 import os
 import socket
 import sys
@@ -23,6 +24,7 @@ from jobs.store import catalog
 Options = dict[str, Any]
 Verb = Callable[["Cli", Options], None]
 INTERRUPTED = 130
+_TELLING = 2
 
 
 class Cli(BaseCommand, ABC):
@@ -51,7 +53,8 @@ class Cli(BaseCommand, ABC):
                 noun = type(self).__module__.rpartition(".")[2]
                 refuse_if_readonly(f"{noun.removesuffix('s')}.{options['verb']}")
             _check_texts(options)
-            options["run"](self, options)
+            with _quiet(options):
+                options["run"](self, options)
         except TaskCenterError as error:
             raise CommandError(one_line(error)) from error
         except DatabaseError as error:
@@ -112,6 +115,18 @@ def refuse_if_readonly(action: str) -> None:
         refused=True,
     )
     raise refused
+
+
+@contextmanager
+def _quiet(options: Options) -> Iterator[None]:
+    """Only errors are logged, in the whole process; with `<noun> --verbosity 2 <verb>` everything: a person reads what is printed."""
+    before = logging.root.manager.disable
+    if options.get("verbosity", 1) < _TELLING:
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _check_texts(options: Options) -> None:

@@ -67,11 +67,17 @@ class Command(BaseCommand):
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        with bar:
-            work = bar.add_task("rows", total=None)
-            summary = migrate(
-                job, lambda done, total: bar.update(work, completed=done, total=total)
-            )
+        work = bar.add_task("rows", total=None)
+
+        def tell(done: int, total: int) -> None:
+            bar.start()  # not before there is something to tell: an error stands alone
+            bar.update(work, completed=done, total=total)
+
+        try:
+            summary = migrate(job, tell)
+        finally:
+            if bar.live.is_started:
+                bar.stop()
         if summary is None:
             raise CommandError("This source was migrated before")
         return summary

@@ -119,7 +119,7 @@ def refuse_if_readonly(action: str) -> None:
 
 @contextmanager
 def _quiet(options: Options) -> Iterator[None]:
-    """Only errors are logged, in the whole process; with `<noun> --verbosity 2 <verb>` everything: a person reads what is printed."""
+    """Log only errors, in the whole process; with `<noun> --verbosity 2 <verb>` everything."""
     before = logging.root.manager.disable
     if options.get("verbosity", 1) < _TELLING:
         logging.disable(logging.WARNING)

@@ -1,6 +1,7 @@
 """What the command-line tools share: verbs, tables or one JSON document, one line per error, consent, audit."""
 
 import getpass
+import logging
 import os
 import socket
 import sys
@@ -23,6 +24,7 @@ from jobs.store import catalog
 Options = dict[str, Any]
 Verb = Callable[["Cli", Options], None]
 INTERRUPTED = 130
+_TELLING = 2
 
 
 class Cli(BaseCommand, ABC):
@@ -48,9 +50,11 @@ class Cli(BaseCommand, ABC):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             if options["changes"]:
-                self.refuse_if_readonly(options["verb"])
+                noun = type(self).__module__.rpartition(".")[2]
+                refuse_if_readonly(f"{noun.removesuffix('s')}.{options['verb']}")
             _check_texts(options)
-            options["run"](self, options)
+            with _quiet(options):
+                options["run"](self, options)
         except TaskCenterError as error:
             raise CommandError(one_line(error)) from error
         except DatabaseError as error:
@@ -94,23 +98,35 @@ class Cli(BaseCommand, ABC):
                 after=after or None,
             )
 
-    def refuse_if_readonly(self, verb: str) -> None:
-        """Raises Forbidden, after noting the attempt, while ASYNQ_READONLY is on."""
-        if not settings.ASYNQ_READONLY:
-            return
-        refused = Forbidden("Changes are switched off (ASYNQ_READONLY)")
-        noun = type(self).__module__.rpartition(".")[2]
-        audits.record(
-            actor=actor(),
-            address=socket.gethostname(),
-            action=f"{noun.removesuffix('s')}.{verb}",
-            reason=refused.message,
-            refused=True,
-        )
-        raise refused
-
 
 AddVerb = Callable[..., ArgumentParser]
+
+
+def refuse_if_readonly(action: str) -> None:
+    """Raises Forbidden, after noting the attempt at `action`, while ASYNQ_READONLY is on."""
+    if not settings.ASYNQ_READONLY:
+        return
+    refused = Forbidden("Changes are switched off (ASYNQ_READONLY)")
+    audits.record(
+        actor=actor(),
+        address=socket.gethostname(),
+        action=action,
+        reason=refused.message,
+        refused=True,
+    )
+    raise refused
+
+
+@contextmanager
+def _quiet(options: Options) -> Iterator[None]:
+    """Log only errors, in the whole process; with `<noun> --verbosity 2 <verb>` everything."""
+    before = logging.root.manager.disable
+    if options.get("verbosity", 1) < _TELLING:
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _check_texts(options: Options) -> None:

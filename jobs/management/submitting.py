@@ -69,7 +69,8 @@ def submit(command: Cli, options: Options) -> None:
         given["limit"] = _number("limit", limit) if limit.isdecimal() else {"rate": limit}
     payload = _payload(options["payload"])
     request = unfolded(msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload))
-    public_handler(request.type)
+    if public_handler(request.type).scope != "submit":
+        cli.refuse_if_readonly(f"task.submit {request.type}")
     tenant_id = cli.tenant_id(options)
     done = operations.submit_request(request, tenant_id=tenant_id, actor=cli.actor())
     view = reading.get(done.id, tenant_id)

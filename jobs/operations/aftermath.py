@@ -84,7 +84,7 @@ def _end_members(collected: Sequence[str], status: Status) -> None:
     if not collected:
         return
     rows = postgres.query(
-        "SELECT id::text FROM task WHERE parent_id = ANY(%s::uuid[]) AND state = 7 ORDER BY id LIMIT %s",
+        "SELECT id::text FROM task WHERE parent_id = ANY(%s::uuid[]) AND state = 7 ORDER BY task.id LIMIT %s",
         [list(collected), BATCH],
     )
     good = status is Status.SUCCESS
@@ -110,7 +110,8 @@ def _stop_shards(parents: Iterable[str]) -> None:
     if not listed:
         return
     rows = postgres.query(
-        "SELECT id::text FROM task WHERE parent_id = ANY(%s::uuid[]) AND state IN (1, 3, 4, 7) ORDER BY id LIMIT %s",
+        "SELECT id::text FROM task WHERE parent_id = ANY(%s::uuid[]) AND state IN (1, 3, 4, 7)"
+        " ORDER BY task.id LIMIT %s",
         [listed, BATCH],
     )
     _cancel([row[0] for row in rows], "its parent ended")

@@ -32,9 +32,11 @@ def account_id(tenant_id: int, user_id: int | None) -> int | None:
 
 
 def grant(*, user_id: int, amount: int, reason: str, actor: str, tenant_id: int = 1) -> Balance:
-    """Add credits to a user's account, which is opened if need be. Raises Invalid for amounts below 1."""
+    """Add credits to a user's account, which is opened if need be. Raises Invalid (amount, no reason)."""
     if not 1 <= amount <= _MOST:
         raise Invalid("A grant is between 1 and %(most)s credits", most=_MOST, given=amount)
+    if not reason.strip():
+        raise Invalid("A grant needs a reason; it stays in the ledger", field="reason")
     with transaction.atomic():
         postgres.query(
             "INSERT INTO account (tenant_id, user_id, balance) VALUES (%s, %s, 0)"
@@ -51,7 +53,7 @@ def grant(*, user_id: int, amount: int, reason: str, actor: str, tenant_id: int 
 
 def adjust(*, user_id: int, amount: int, reason: str, actor: str, tenant_id: int = 1) -> Balance:
     """Correct a balance by hand, up or down. Raises NotFound, Invalid (no reason), InsufficientCredits."""
-    if amount == 0 or abs(amount) > _MOST or not reason:
+    if amount == 0 or abs(amount) > _MOST or not reason.strip():
         raise Invalid("An adjustment needs an amount other than 0 and a reason")
     with transaction.atomic():
         account = account_id(tenant_id, user_id)

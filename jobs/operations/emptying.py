@@ -21,13 +21,13 @@ MOST_S = 20.0
 _WAITING = (State.AGGREGATING, State.PENDING, State.SCHEDULED, State.RETRY)
 _IN_ORDER = {
     State.PENDING: "state = 1 ORDER BY ord",
-    State.SCHEDULED: "state = 3 ORDER BY id DESC",
-    State.RETRY: "state = 4 ORDER BY id DESC",
-    State.ARCHIVED: "state = 5 ORDER BY id",
-    State.AGGREGATING: "state IN (3, 4, 7) AND state = 7 AND flags & 128 > 0 ORDER BY id DESC",
+    State.SCHEDULED: "state = 3 ORDER BY task.id DESC",
+    State.RETRY: "state = 4 ORDER BY task.id DESC",
+    State.ARCHIVED: "state = 5 ORDER BY task.id",
+    State.AGGREGATING: "state IN (3, 4, 7) AND state = 7 AND flags & 128 > 0 ORDER BY task.id DESC",
     State.ACTIVE: "state = 2 ORDER BY worker_id",
 }
-_ALL_HELD = "state IN (3, 4, 7) AND state = 7 ORDER BY id DESC"
+_ALL_HELD = "state IN (3, 4, 7) AND state = 7 ORDER BY task.id DESC"
 """Literal, so that each state is read in the order of its partial index."""
 
 

@@ -9,7 +9,8 @@ from jobs.domain.errors import Misconfigured
 from jobs.store import postgres, sealed, secrets
 
 BATCH = 500
-_PASSES = 3
+_PASSES = 4
+"""The last one only looks: it is the proof."""
 _NAMED = 20
 
 Renew = Callable[[str], str | None]
@@ -32,18 +33,22 @@ class Place:
 
 @dataclass(kw_only=True, slots=True)
 class Report:
-    """`busy`: changed or locked by others meanwhile. `unreadable`: no present key opens them; some of their keys."""
+    """`busy`: changed or locked by others meanwhile. `unreadable`: no present key opens them; some of their keys.
+
+    `left`: what the last pass still found stale, and rows of the table that it did not come by.
+    """
 
     place: str
     rows: int = 0
     changed: int = 0
     busy: int = 0
     unreadable: int = 0
+    left: int = 0
     examples: list[str] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
-        return not self.busy and not self.unreadable
+        return not self.busy and not self.unreadable and not self.left
 
 
 def rotate(
@@ -51,12 +56,21 @@ def rotate(
 ) -> Iterator[Report]:
     """One report per place; `told` hears after each batch. Killed half-way it is simply begun again."""
     for place in _places():
-        report = Report(place=place.name)
-        for _ in range(_PASSES):
-            report = _pass(place, apply, told)
-            if not report.busy:
-                break
-        yield report
+        yield _rotated(place, told) if apply else _pass(place, False, told)
+
+
+def _rotated(place: Place, told: Callable[[Report], None]) -> Report:
+    """Passes until one comes by every row and finds nothing stale."""
+    report, changed = Report(place=place.name), 0
+    for nr in range(_PASSES):
+        writes = nr < _PASSES - 1
+        report = _pass(place, writes, told)
+        report.left += report.changed
+        changed += report.changed if writes else 0
+        if not report.left and not report.busy:
+            break
+    report.changed = changed
+    return report
 
 
 def _pass(place: Place, apply: bool, told: Callable[[Report], None]) -> Report:
@@ -69,15 +83,25 @@ def _pass(place: Place, apply: bool, told: Callable[[Report], None]) -> Report:
         report.changed += written
         report.busy += len(changes) - written
         told(report)
+    report.left = _missed(place, last, report.rows)
     return report
+
+
+def _missed(place: Place, last: str | None, rows: int) -> int:
+    """How many more than `rows` there are up to the key `last`: inserted behind our back, or never come by."""
+    sql = (
+        f"SELECT count(*) FROM {place.table} t"
+        f" WHERE t.{place.column} IS NOT NULL AND t.{place.key} <= %s::{_type_of(place)}"
+    )
+    return max(0, int(postgres.query(sql, [last])[0][0]) - rows)
 
 
 def _batch(place: Place, last: str | None) -> list[postgres.Row]:
     """The next rows in the order of their keys, as text; by key, so that nothing is read twice or left out."""
-    beyond = "" if last is None else f" AND {place.key} > %(last)s::{_type_of(place)}"
-    return postgres.query(
-        f"SELECT {place.key}::text, {place.column}::text FROM {place.table}"
-        f" WHERE {place.column} IS NOT NULL{beyond} ORDER BY {place.key} LIMIT {BATCH}",
+    beyond = "" if last is None else f" AND t.{place.key} > %(last)s::{_type_of(place)}"
+    return postgres.query(  # ORDER BY without the "t." is by the column put out: numbers as text
+        f"SELECT t.{place.key}::text, t.{place.column}::text FROM {place.table} t"
+        f" WHERE t.{place.column} IS NOT NULL{beyond} ORDER BY t.{place.key} LIMIT {BATCH}",
         {"last": last},
     )
 

@@ -8,7 +8,7 @@ import msgspec
 from jobs.domain.errors import Invalid
 from jobs.models import AuditEntry, Tenant
 from jobs.selectors.credits import estimated
-from jobs.selectors.paging import Page, cursor, key_int
+from jobs.selectors.paging import Page, at_least, cursor, key_int
 from jobs.selectors.tenants import slugs
 
 
@@ -32,6 +32,7 @@ def listing(
     *,
     actor: str | None = None,
     action: str | None = None,
+    refused: bool | None = None,
     after: str | None = None,
     limit: int = 20,
     tenant_id: int | None = None,
@@ -50,6 +51,8 @@ def listing(
         rows = rows.filter(actor=actor)
     if action is not None:
         rows = rows.filter(action=action)
+    if refused is not None:
+        rows = rows.filter(refused=refused)
     last = key_int(after)
     found = list((rows if last is None else rows.filter(pk__lt=last))[: limit + 1])
     items = _views(found[:limit])
@@ -57,7 +60,9 @@ def listing(
     return Page(
         items=items,
         next_cursor=cursor(items[-1].id) if more else None,
-        estimated_total=len(items) if last is None and not more else estimated("audit_entry"),
+        estimated_total=len(items)
+        if last is None and not more
+        else at_least(len(items), more, estimated("audit_entry")),
     )
 
 

@@ -46,6 +46,11 @@ def key_int(text: str | None) -> int | None:
     return int(raw)
 
 
+def at_least(seen: int, more: bool, estimate: int) -> int:
+    """An estimate, corrected by the page itself: `seen` items on it, and more to come."""
+    return max(estimate, seen + more)
+
+
 def part(items: Sequence[T], after: str | None, limit: int) -> Page[T]:
     """A page of a list that was read as a whole, in an order that stays; the cursor counts."""
     start = key_int(after) or 0

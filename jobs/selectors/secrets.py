@@ -12,12 +12,15 @@ log = structlog.get_logger("secrets")
 
 _EVERY_S = 10.0
 _PLATFORMS, _DOCUMENTS = 200, 20
-_SAMPLE = (
-    f"(SELECT credential_sealed FROM platform WHERE credential_sealed <> '' ORDER BY id LIMIT {_PLATFORMS})"
-    f" UNION ALL (SELECT webhook_secret_sealed FROM platform WHERE webhook_secret_sealed <> ''"
-    f" ORDER BY id LIMIT {_PLATFORMS})"
-    f" UNION ALL (SELECT payload ->> '$enc' FROM schedule ORDER BY id DESC LIMIT {_DOCUMENTS})"
-    f" UNION ALL (SELECT payload ->> '$enc' FROM task_info ORDER BY id DESC LIMIT {_DOCUMENTS})"
+_SAMPLE = " UNION ".join(  # no condition on documents: where nothing is sealed all would be read
+    f"(SELECT {what} FROM {source} ORDER BY id {order} LIMIT {most})"
+    for what, source, most in (
+        ("credential_sealed", "platform WHERE credential_sealed <> ''", _PLATFORMS),
+        ("webhook_secret_sealed", "platform WHERE webhook_secret_sealed <> ''", _PLATFORMS),
+        ("payload ->> '$enc'", "schedule", _DOCUMENTS),
+        ("payload ->> '$enc'", "task_info", _DOCUMENTS),
+    )
+    for order in ("ASC", "DESC")
 )
 _WORKERS = "SELECT stats ->> 'keys' FROM worker WHERE dead_at IS NULL AND stats ? 'keys' ORDER BY id DESC LIMIT 1000"
 
@@ -43,9 +46,9 @@ _kept: tuple[float, Unopened | None] | None = None
 
 
 def unopened() -> Unopened | None:
-    """A look at platforms' credentials and the newest documents, at most 10 s old; None: there was no answer.
+    """A look at platforms' credentials and the oldest and newest documents, at most 10 s old.
 
-    For those who see all tenants.
+    None: there was no answer. For those who see all tenants.
     """
     global _kept
     now_s = time.monotonic()

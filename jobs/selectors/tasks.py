@@ -8,7 +8,7 @@ from jobs.domain import ids
 from jobs.domain.errors import Malformed, TaskNotFound
 from jobs.domain.states import State
 from jobs.selectors import queues, task_view
-from jobs.selectors.paging import Page, cursor, key_bytes
+from jobs.selectors.paging import Page, at_least, cursor, key_bytes
 from jobs.selectors.task_filters import TaskFilter, Where
 from jobs.selectors.task_view import TaskView
 from jobs.store import postgres
@@ -72,7 +72,9 @@ def listing(
     return Page(
         items=items,
         next_cursor=cursor(rows[limit - 1][0].bytes) if more else None,
-        estimated_total=len(items) if after is None and not more else total(wanted, tenant_id)[0],
+        estimated_total=len(items)
+        if after is None and not more
+        else at_least(len(items), more, total(wanted, tenant_id)[0]),
     )
 
 

@@ -21,6 +21,7 @@ class Audit(Api):
             data=audit.listing(
                 actor=q.actor,
                 action=q.action,
+                refused=q.refused,
                 after=q.cursor,
                 limit=q.limit,
                 tenant_id=call.sees,

@@ -64,6 +64,7 @@ class TaskPartsQuery(ShortListQuery, frozen=True, kw_only=True):
 class AuditQuery(ListQuery, frozen=True, kw_only=True):
     actor: str | None = None
     action: str | None = None
+    refused: bool | None = None
     tenant: str | None = None
 
 
@@ -170,7 +171,7 @@ class ForceBreaker(Body, frozen=True, kw_only=True):
 
 class Grant(Body, frozen=True, kw_only=True):
     grant: int
-    reason: Reason = ""
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 class KeyNew(Body, frozen=True, kw_only=True):

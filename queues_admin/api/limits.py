@@ -12,9 +12,11 @@ from queues_admin.api.endpoint import Call
 
 
 def check_type(call: Call, name: str) -> Handler:
-    """Raises UnknownType (also for what only the engine submits), Forbidden (a scope more is needed)."""
+    """Raises UnknownType (also for what only the engine submits), Forbidden (no scope for it, or read-only)."""
     found = public_handler(name)
     call.require(found.scope)
+    if found.scope != "submit":
+        auth.refuse_if_readonly()
     if not found.own and not call.of_house:
         # it works on what belongs to all tenants
         raise UnknownType("No handler is registered for task type '%(type)s'", type=name)
@@ -25,7 +27,6 @@ def check_request(call: Call, type_: str, payload: Any, shards: list[Any] | None
     """Like `check_type`, also for the types that a `TaskPeriodic` would submit again and again."""
     found = check_type(call, type_)
     if found.name == PERIODIC:
-        auth.refuse_if_readonly()
         for asked in [payload] if shards is None else shards:
             inner = asked.get("type") if isinstance(asked, dict) else None
             if isinstance(inner, str):

@@ -94,7 +94,7 @@ SCOPES: list[tuple[str, str, Any, str]] = [
     ("POST", "/queues/default/pause", None, "operate"),
     ("PATCH", "/queues/default", {"weight": 5}, "operate"),
     ("POST", "/workers/x/stop", None, "operate"),
-    ("POST", "/accounts/1", {"grant": 1}, "admin"),
+    ("POST", "/accounts/1", {"grant": 1, "reason": "r"}, "admin"),
     ("GET", "/keys", None, "admin"),
     ("POST", "/keys", {"name": "k", "scopes": ["read"]}, "admin"),
     ("GET", "/audit", None, "admin"),
@@ -203,7 +203,7 @@ def test_an_unexpected_error_shows_nothing_of_its_inside(
 @pytest.mark.req("T-01")
 def test_another_tenants_key_finds_nothing_by_any_id(admin: ApiClient) -> None:
     task_id = data(admin.post("/tasks", {**NOOP, "process_in": 60}), 201)["task_id"]
-    data(admin.post("/accounts/7", {"grant": 5}))
+    data(admin.post("/accounts/7", {"grant": 5, "reason": "r"}))
     every = {"name": "s", "cron": "@daily", "type": "debug:noop"}
     schedule_id = data(admin.post("/schedules", every), 201)["id"]
     key_id = data(admin.get("/keys"))["items"][0]["key_id"]

@@ -27,7 +27,7 @@ def admin(transactional_db: None, redis: Any) -> ApiClient:
 
 
 def _grant(client: ApiClient, key: str, amount: int = 5) -> Any:
-    return client.post("/accounts/7", {"grant": amount}, Idempotency_Key=key)
+    return client.post("/accounts/7", {"grant": amount, "reason": "r"}, Idempotency_Key=key)
 
 
 @pytest.mark.req("A-04")
@@ -204,7 +204,7 @@ def test_whoever_waits_too_long_for_the_first_request_gets_409(admin: ApiClient)
             release.wait(20)
             return repeats.Answer(status=200, body="{}", headers={})
 
-        asked = msgspec.json.encode(["POST /api/v1/accounts/7", {"grant": 5, "reason": ""}])
+        asked = msgspec.json.encode(["POST /api/v1/accounts/7", {"grant": 5, "reason": "r"}])
         repeats.once(
             repeats.Once(
                 tenant_id=1, what="POST /api/v1/accounts/7", key="slow", asked=asked, whole=True

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from jobs.models import Platform
-from jobs.operations import breakers, keys, tenants, workers
+from jobs.domain.errors import Invalid
+from jobs.models import CreditEntry, Platform
+from jobs.operations import audits, breakers, credits, keys, tenants, workers
 from jobs.store import postgres
 from tests.support import api
 from tests.support.api import ApiClient, data, error
@@ -51,7 +52,7 @@ def test_a_queues_settings_can_be_changed(caller: ApiClient) -> None:
 def test_emptying_a_queue_refunds_and_deletes_what_waits_and_leaves_what_runs(
     caller: ApiClient, redis: Any
 ) -> None:
-    data(caller.post("/accounts/5", {"grant": 100}))
+    data(caller.post("/accounts/5", {"grant": 100, "reason": "r"}))
     running = _submit(caller)
     Hand().claim()
     waiting = [
@@ -242,10 +243,55 @@ def test_an_account_is_opened_by_a_grant_and_shows_its_ledger(caller: ApiClient)
     )
     assert {"id", "kind", "amount", "task_id", "reason", "created_at"} <= set(grant)
     assert data(caller.get("/accounts"))["items"] == [{"user_id": 7, "balance": 700}]
-    for bad in ({"grant": 0}, {"grant": -5}, {"grant": 2**60}, {"grant": "5"}, {"grant": True}, {}):
-        error(caller.post("/accounts/7", bad), 422)
+    for bad in (0, -5, 2**60, "5", True, None):
+        error(caller.post("/accounts/7", {"grant": bad, "reason": "r"}), 422)
+    error(caller.post("/accounts/7", {"reason": "r"}), 422)
     error(caller.get("/accounts/seven"), 404)
     error(caller.get("/accounts/99999999999999999999"), 404)
+
+
+@pytest.mark.req("C-01", "A-02", "T-06")
+@pytest.mark.parametrize(
+    "given", [{}, {"reason": ""}, {"reason": " \t\n"}, {"reason": None}], ids=str
+)
+def test_a_grant_without_a_reason_is_refused_and_gives_nothing(
+    caller: ApiClient, given: dict[str, Any]
+) -> None:
+    said = error(caller.post("/accounts/7", {"grant": 5, **given}), 422)
+    assert "reason" in str(said)
+    error(caller.get("/accounts/7"), 404)
+    with pytest.raises(Invalid, match="reason"):
+        credits.grant(user_id=7, amount=5, reason=str(given.get("reason") or ""), actor="test")
+    assert CreditEntry.objects.count() == 0
+
+
+@pytest.mark.req("A-02", "T-06")
+def test_the_audit_log_tells_refused_attempts_apart(caller: ApiClient) -> None:
+    error(api.client("operate", name="weak").post("/accounts/7", {"grant": 5, "reason": "r"}), 403)
+    data(caller.post("/accounts/7", {"grant": 5, "reason": "r"}))
+    error(caller.post("/accounts/7", {"grant": 0, "reason": "r"}), 422)
+    data(caller.post("/queues/low/pause"))
+    error(caller.post("/queues/low/pause"), 409)
+    assert [e["refused"] for e in data(caller.get("/audit"))["items"]] == [False, False, True]
+    [refused] = data(caller.get("/audit?refused=true"))["items"]
+    assert (refused["action"], refused["refused"]) == ("account.grant", True)
+    done = data(caller.get("/audit?refused=false&action=account.grant"))["items"]
+    assert [e["refused"] for e in done] == [False]
+    error(caller.get("/audit?refused=perhaps"), 422)
+
+
+@pytest.mark.req("A-04")
+def test_an_estimated_total_is_at_least_what_was_seen(caller: ApiClient) -> None:
+    for n in range(6):
+        audits.record(actor="test", action=f"a.{n}")
+    page = data(caller.get("/audit?limit=5"))
+    assert page["next_cursor"] is not None
+    assert page["estimated_total"] >= 6
+    _submit(caller)
+    _submit(caller)
+    postgres.query("DELETE FROM stat_delta RETURNING 1")
+    postgres.query("DELETE FROM queue_stat RETURNING 1")  # counters that lag behind
+    assert data(caller.get("/tasks?limit=1"))["estimated_total"] >= 2
 
 
 EVERY = {

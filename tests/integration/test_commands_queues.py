@@ -106,6 +106,18 @@ def test_while_read_only_no_queue_and_no_worker_changes(settings: Settings) -> N
     run("queues", "stats")
 
 
+@pytest.mark.req("D-05", "M-04")
+def test_people_read_no_log_lines_unless_they_ask_for_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    run("queues", "pause", "low")
+    run("tasks", "submit", "debug:noop")
+    assert caplog.records == []
+    run("tasks", "--verbosity", "2", "submit", "debug:noop")
+    assert "Task enqueued" in caplog.text
+
+
 @pytest.mark.req("D-05")
 @pytest.mark.parametrize(
     ("argv", "says"),

@@ -298,7 +298,7 @@ def test_lists_of_a_stranger_are_empty(stranger: ApiClient) -> None:
 
 @pytest.mark.req("T-01")
 def test_a_users_number_is_each_tenants_own(stranger: ApiClient, acme: Estate) -> None:
-    assert data(stranger.post(f"/accounts/{USER}", {"grant": 5}))["balance"] == 5
+    assert data(stranger.post(f"/accounts/{USER}", {"grant": 5, "reason": "r"}))["balance"] == 5
     assert data(acme.client.get(f"/accounts/{USER}"))["balance"] == 777
     assert len(data(stranger.get(f"/accounts/{USER}/entries"))["items"]) == 1
 
@@ -326,7 +326,7 @@ def test_keys_of_the_default_tenant_find_no_task_platform_or_account_of_another(
 @pytest.mark.req("T-01", "S29")
 def test_an_idempotency_key_is_each_tenants_own(stranger: ApiClient, acme: Estate) -> None:
     for client, expected in ((acme.client, 777 + 3), (stranger, 3)):
-        made = client.post(f"/accounts/{USER}", {"grant": 3}, Idempotency_Key="same")
+        made = client.post(f"/accounts/{USER}", {"grant": 3, "reason": "r"}, Idempotency_Key="same")
         assert data(made)["balance"] == expected
 
 

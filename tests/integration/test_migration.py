@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 
 from jobs.domain import ids
 from jobs.domain.errors import Conflict, TaskNotFound
+from jobs.management import cli
 from jobs.models import AuditEntry, MigrationRun, Platform, PlatformTask, Task, TaskInfo
 from jobs.operations import actions, credits, duties
 from jobs.operations.migration import writing
@@ -220,6 +221,9 @@ def test_an_applied_run_is_audited(source: str) -> None:
     entry = AuditEntry.objects.get(action="migration.apply")
     assert entry.after is not None
     assert entry.after["fail_refund"] == sum(1 for _, action in WANTED if action == "fail_refund")
+    assert entry.actor == cli.actor()
+    _migrate(source, "--apply")
+    assert AuditEntry.objects.get(action="migration.apply") == entry  # nothing changed any more
 
 
 @pytest.mark.parametrize(
@@ -232,12 +236,13 @@ def test_an_applied_run_is_audited(source: str) -> None:
     ],
 )
 def test_a_source_that_cannot_be_read_is_one_clear_line(
-    source: str, words: str, tmp_path: Path
+    source: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(CommandError, match=words) as error:
         call_command("migrate_tasks", "--source", source, "--report", str(tmp_path / "r"))
     assert "hunter2" not in str(error.value)
     assert "\n" not in str(error.value)
+    assert "migrate (dry run)" not in capfd.readouterr().err  # no bar before the error
 
 
 def test_a_source_that_grows_meanwhile_is_read_as_it_was_at_the_beginning(

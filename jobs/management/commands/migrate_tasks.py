@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.domain.errors import TaskCenterError
+from jobs.management import cli
 from jobs.operations.migration import Job, load, migrate
 from jobs.operations.migration.run import Summary
 
@@ -37,6 +38,8 @@ class Command(BaseCommand):
         if not 1 <= options["batch"] <= 10_000:
             raise CommandError("--batch is between 1 and 10000")
         try:
+            if options["apply"]:
+                cli.refuse_if_readonly("migration.apply")
             job = Job(
                 source=options["source"],
                 mapping=load(options["mapping"]),
@@ -45,6 +48,7 @@ class Command(BaseCommand):
                 apply=options["apply"],
                 not_started=options["include_not_started"],
                 batch=options["batch"],
+                actor=cli.actor(),
             )
             summary = self._run(job)
         except TaskCenterError as error:
@@ -63,11 +67,17 @@ class Command(BaseCommand):
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        with bar:
-            work = bar.add_task("rows", total=None)
-            summary = migrate(
-                job, lambda done, total: bar.update(work, completed=done, total=total)
-            )
+        work = bar.add_task("rows", total=None)
+
+        def tell(done: int, total: int) -> None:
+            bar.start()  # not before there is something to tell: an error stands alone
+            bar.update(work, completed=done, total=total)
+
+        try:
+            summary = migrate(job, tell)
+        finally:
+            if bar.live.is_started:
+                bar.stop()
         if summary is None:
             raise CommandError("This source was migrated before")
         return summary

@@ -4,17 +4,17 @@ from argparse import ArgumentParser
 from typing import Any
 
 import msgspec
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from jobs.domain.errors import Forbidden
 from jobs.management import cli, tables
 from jobs.operations import audits, rotation
 from jobs.operations.rotation import Report
 from jobs.store import sealed
 
 _DOCUMENTS = ("task_info.", "task_run.", "platform_task.", "schedule.")
-_COLUMNS = ("place", "rows", "changed", "busy", "unreadable")
+_COLUMNS = ("place", "rows", "changed", "busy", "unreadable", "left")
 
 
 class Command(BaseCommand):
@@ -33,12 +33,14 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if settings.ASYNQ_READONLY and not options["dry_run"]:
-            self._refuse_while_readonly()
         try:
+            if not options["dry_run"]:
+                cli.refuse_if_readonly("secrets.rotate")
             if not (options["open"] or options["dry_run"] or sealed.is_on()):
                 self._refuse_to_open()
             reports = list(rotation.rotate(apply=not options["dry_run"], told=self._tell))
+        except Forbidden as error:
+            raise CommandError(cli.one_line(error)) from error
         except DatabaseError as error:
             raise CommandError(f"PostgreSQL: {cli.one_line(error)}; run it again") from error
         if not options["dry_run"]:
@@ -50,12 +52,6 @@ class Command(BaseCommand):
         self._show(reports, options)
         if not all(report.is_done for report in reports):
             raise CommandError("Not everything is under the first key yet; keep the others")
-
-    def _refuse_while_readonly(self) -> None:
-        """Raises CommandError, after noting the attempt."""
-        why = "Changes are switched off (ASYNQ_READONLY)"
-        audits.record(actor=cli.actor(), action="secrets.rotate", reason=why, refused=True)
-        raise CommandError(why)
 
     def _refuse_to_open(self) -> None:
         """A shell without the servers' setting must not undo their encryption. Raises CommandError."""

@@ -18,7 +18,7 @@ from jobs.operations import actions
 from jobs.selectors import task_history
 from jobs.selectors import tasks as reading
 from jobs.selectors.masking import masked
-from jobs.selectors.paging import MOST, Page
+from jobs.selectors.paging import MOST, Page, at_least
 from jobs.selectors.task_filters import TaskFilter
 from jobs.selectors.task_view import TaskView
 
@@ -89,7 +89,8 @@ def _page(wanted: TaskFilter, cursor: str | None, limit: int, tenant_id: int) ->
     while page.next_cursor and len(items) < limit:
         page = part(page.next_cursor, limit - len(items))
         items += page.items
-    return Page(items=items, next_cursor=page.next_cursor, estimated_total=first.estimated_total)
+    total = at_least(len(items), page.next_cursor is not None, first.estimated_total)
+    return Page(items=items, next_cursor=page.next_cursor, estimated_total=total)
 
 
 _COLUMNS = (

@@ -37,6 +37,12 @@ class Totals:
     refunds: int = 0
     groups: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
+    @property
+    def moved(self) -> int:
+        """Rows that became tasks in this run."""
+        actions = self.actions()
+        return actions.get(Action.ENQUEUE, 0) + actions.get(Action.FAIL_REFUND, 0) - self.already
+
     def add(self, fate: Fate, line: Line) -> None:
         self.rows += 1
         self.already += line.reason == ALREADY

@@ -41,6 +41,7 @@ class Job:
     not_started: bool = False
     batch: int = 1000
     once: bool = False
+    actor: str = writing.ACTOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,12 +197,13 @@ class _Pass:
             MigrationRun.objects.filter(name=self._name).update(
                 finished_at=datetime.now(UTC), rows=self._totals.rows, counts=counts
             )
-            audits.record(
-                actor=writing.ACTOR,
-                action="migration.apply",
-                target=self._source.label,
-                after=counts,
-            )
+            if self._totals.moved:
+                audits.record(
+                    actor=self._job.actor,
+                    action="migration.apply",
+                    target=self._source.label,
+                    after=counts,
+                )
         log.info(
             "[migrate] finished", rows=self._totals.rows, refunded=self._totals.refunded, **counts
         )

@@ -22,6 +22,9 @@ def migrate_if_asked() -> Summary | None:
     """
     if not settings.ASYNQ_MIGRATE_EXISTING:
         return None
+    if settings.ASYNQ_READONLY:
+        log.warning("[migrate] nothing is migrated: changes are switched off (ASYNQ_READONLY)")
+        return None
     if not settings.ASYNQ_MIGRATE_SOURCE:
         log.error(
             "[migrate] ASYNQ_MIGRATE_EXISTING=true needs ASYNQ_MIGRATE_SOURCE; nothing is migrated"

@@ -20,4 +20,4 @@ WITH found AS MATERIALIZED (
   FROM found f JOIN rule r ON r.state = f.state AND r.status = f.status
   ON CONFLICT (plan_id, task_id) DO NOTHING
 )
-SELECT (SELECT count(*) FROM found), (SELECT id::text FROM found ORDER BY id DESC LIMIT 1)
+SELECT (SELECT count(*) FROM found), (SELECT id::text FROM found ORDER BY found.id DESC LIMIT 1)

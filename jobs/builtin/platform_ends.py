@@ -30,6 +30,12 @@ def rejected(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
     return _ended(run, facts, f"the platform refused the request: {reason}", raw_status="rejected")
 
 
+def barred(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
+    """Our guard does not call the platform's address: nothing left, so nothing was created."""
+    text = f"the request never left, for the platform's address may not be called: {reason}"
+    return _ended(run, facts, text, raw_status=None)
+
+
 def lost(run: Run) -> Outcome:
     """Its platform or its other half is gone: nothing can be asked any more."""
     return outcome(

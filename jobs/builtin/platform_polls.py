@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from jobs.builtin import platform_steps as steps
+from jobs.builtin.platform_hearing import trouble
 from jobs.builtin.platform_pace import pace
 from jobs.builtin.platform_walk import Pair, Walk
 from jobs.domain import ids
@@ -93,4 +94,7 @@ def _heard(answers: Sequence[base.PollResult]) -> Heard:
     failures = [answer for answer in answers if isinstance(answer, base.TransientPoll)]
     if len(failures) < len(answers):
         return Heard.GOOD
-    return Heard.REFUSED if any(failure.alive for failure in failures) else Heard.NOTHING
+    found = {trouble(failure) for failure in failures}
+    if Heard.REFUSED in found:
+        return Heard.REFUSED
+    return Heard.KEPT if found == {Heard.KEPT} else Heard.NOTHING

@@ -6,6 +6,7 @@ import msgspec
 
 from jobs.builtin import platform_ends as ends
 from jobs.builtin import platform_steps as steps
+from jobs.builtin.platform_hearing import trouble
 from jobs.builtin.platform_http import db
 from jobs.builtin.platform_pace import pace
 from jobs.builtin.platform_walk import Walk
@@ -46,11 +47,12 @@ async def submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
     if begun is Begun.BEFORE:
         return await _look_up(walk, run, facts)
     heard = await _send(walk, run, facts, payload)
-    pace.note(settings.id, heard)
+    if heard is not None:
+        pace.note(settings.id, heard)
     return heard
 
 
-async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> Heard:
+async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> Heard | None:
     ours = steps.reference(run, facts)
     answer = await walk.adapter.submit(
         base.SubmitRequest(
@@ -64,6 +66,10 @@ async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> 
         case base.Accepted():
             crash_point("after_accept")
             walk.report(steps.accepted(run, facts, walk.settings, answer))
+        case base.Rejected(reason=reason, unsent=True):
+            await db(gates.submit_not_sent, run.id)
+            walk.report(ends.barred(run, facts, reason))
+            return None
         case base.Rejected(reason=reason):
             walk.report(ends.rejected(run, facts, reason))
         case base.Ambiguous(reason=reason):
@@ -72,10 +78,10 @@ async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> 
             else:
                 walk.report(ends.parked_unknown(run, facts, reason))
             return Heard.NOTHING
-        case base.Transient(reason=reason, retry_after_s=after_s, alive=alive):
+        case base.Transient(reason=reason, retry_after_s=after_s):
             await db(gates.submit_not_sent, run.id)
             walk.report(steps.contact_error(run, facts, walk.settings, reason, after_s))
-            return Heard.REFUSED if alive else Heard.NOTHING
+            return trouble(answer)
     return Heard.GOOD
 
 
@@ -89,9 +95,9 @@ async def _look_up(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | Non
         case base.Accepted():
             walk.report(steps.accepted(run, facts, walk.settings, found))
             return Heard.GOOD
-        case base.Transient(reason=why, retry_after_s=after_s, alive=alive):
+        case base.Transient(reason=why, retry_after_s=after_s):
             walk.report(steps.contact_error(run, facts, walk.settings, why, after_s))
-            return Heard.REFUSED if alive else Heard.NOTHING
+            return trouble(found)
     reason = f"{_UNKNOWN}; the platform does not know it"
     if facts.unknowns > 0:  # lists over there may lag: only the second "not here" is believed
         await db(gates.submit_not_sent, run.id)

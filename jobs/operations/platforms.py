@@ -173,7 +173,7 @@ def _settings(p: Platform, *, unreadable: bool = False) -> PlatformSettings:
             credential=credential,
             webhook_secret=webhook_secret,
             time_limit_s=p.time_limit_s,
-            allow_private=p.allow_private,
+            allow_private=checks.may_be_private(p.allow_private),
             options=p.options,
         ),
     )

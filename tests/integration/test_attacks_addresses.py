@@ -14,7 +14,14 @@ from tests.support.api import ApiClient, data, error
 
 pytestmark = pytest.mark.usefixtures("engine")
 
-ODD = ("https://[", "https://]", "https://a]b", "https://xn--", "https://xn--0", "http://a:-1")
+ODD: tuple[str, ...] = (
+    "https://[",
+    "https://]",
+    "https://a]b",
+    "https://xn--",
+    "https://xn--0",
+    "http://a:-1",
+)
 ODD += ("http://a:+1", "http://a:1_0", "http://a:\u0661", "http://[::1]x", "http://a:b:1")
 
 

@@ -1,5 +1,7 @@
 """What one platform does - badly addressed, broken, refused - stops nobody else's on the same host."""
 
+from typing import Any
+
 import pytest
 
 from jobs.lifecycle.breaker import service_name
@@ -43,9 +45,15 @@ def _private(name: str, allowed: bool) -> None:
     catalog.forget()
 
 
+@pytest.fixture
+def guarded(settings: Any) -> None:
+    """As where private addresses are not allowed to all."""
+    settings.TASKCENTER = {**settings.TASKCENTER, "ALLOW_PRIVATE": False}
+
+
 @pytest.mark.req("E-05", "T-01", "T-05", "C-02")
 def test_a_submit_that_our_guard_refuses_fails_at_once_refunded_and_counts_for_no_service(
-    stub: Stubbed, pump: Pump
+    stub: Stubbed, pump: Pump, guarded: None
 ) -> None:
     register("inner", stub.server.base_url)
     _private("inner", False)
@@ -67,7 +75,7 @@ def test_a_submit_that_our_guard_refuses_fails_at_once_refunded_and_counts_for_n
 
 @pytest.mark.req("E-05", "T-05")
 def test_polls_that_our_guard_refuses_open_the_platforms_own_breaker_and_no_other(
-    stub: Stubbed, pump: Pump
+    stub: Stubbed, pump: Pump, guarded: None
 ) -> None:
     register("inner", stub.server.base_url)
     made = [ask("inner", seconds=60) for _ in range(6)]
@@ -76,6 +84,29 @@ def test_polls_that_our_guard_refuses_open_the_platforms_own_breaker_and_no_othe
     _private("inner", False)
     pump.until(lambda: _breaker("platform:inner")[0] == "OPEN")
     assert _breaker(service_name(stub.server.base_url)) == ("CLOSED", 1)
+
+
+@pytest.mark.req("T-05", "A-04")
+def test_a_platform_at_a_private_address_needs_leave_when_it_is_saved_not_when_it_is_used(
+    stub: Stubbed, pump: Pump, guarded: None, settings: Any
+) -> None:
+    caller = api.client("admin")
+    new = {"name": "p", "protocol": "replicate", "base_url": stub.server.base_url}
+    new["credential"] = TOKEN
+    answer = caller.post("/platforms", new)
+    assert error(answer, 422)["details"]["field"] == "base_url"
+    assert "allow_private" in answer.content.decode()
+    data(caller.post("/platforms", {**new, "allow_private": True}), 201)
+    refused = error(caller.patch("/platforms/p", {"allow_private": False}), 422)
+    assert refused["details"]["field"] == "base_url"
+    data(caller.post("/platforms", {**new, "name": "later", "enabled": False}), 201)
+    error(caller.patch("/platforms/later", {"enabled": True}), 422)
+    settings.TASKCENTER = {**settings.TASKCENTER, "ALLOW_PRIVATE": True}
+    data(caller.patch("/platforms/later", {"enabled": True}))
+    catalog.forget()
+    made = ask("later", seconds=0)
+    pump.ends(made)
+    assert row(made.id, "status") == SUCCESS
 
 
 def _nothing() -> breakers.Heard:

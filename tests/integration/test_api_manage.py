@@ -98,8 +98,13 @@ def test_workers_are_listed_and_commanded(caller: ApiClient) -> None:
     assert beat is not None
     assert beat.command == "quiet"
     assert data(caller.get("/workers"))["items"][0]["state"] == "quiet"
+    data(caller.post("/workers/w1/wake"))
+    beat = workers.beat(hand.id, {})
+    assert beat is not None
+    assert beat.command == ""
+    assert data(caller.get("/workers"))["items"][0]["state"] == "running"
     data(caller.post("/workers/w1/stop"))
-    error(caller.post("/workers/w2/stop"), 404)
+    error(caller.post("/workers/w2/wake"), 404)
     workers.retire(hand.id)
     error(caller.post("/workers/w1/stop"), 404)
     assert data(caller.get("/workers"))["items"] == []

@@ -6,9 +6,11 @@ import msgspec
 
 from jobs.builtin import platform_ends as ends
 from jobs.builtin import platform_steps as steps
+from jobs.builtin import platform_waits as waits
 from jobs.builtin.platform_hearing import trouble
 from jobs.builtin.platform_http import db
 from jobs.builtin.platform_pace import pace
+from jobs.builtin.platform_runs import reference
 from jobs.builtin.platform_walk import Walk
 from jobs.domain import ids
 from jobs.domain.errors import Misconfigured
@@ -38,11 +40,11 @@ async def submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
     try:
         payload = msgspec.json.decode(sealed.opened(run.payload_json))
     except Misconfigured:  # a rotation is going on: another worker has the key
-        walk.report(steps.postponed(run, facts, settings, steps.NO_KEY_S))
+        walk.report(waits.postponed(run, facts, settings, waits.NO_KEY_S))
         return None
     begun = await db(gates.begin_submit, run.id, settings.id, settings.max_concurrency)
     if begun is Begun.FULL:
-        walk.report(steps.postponed(run, facts, settings, _FULL_WAIT_S))
+        walk.report(waits.postponed(run, facts, settings, _FULL_WAIT_S))
         return None
     if begun is Begun.BEFORE:
         return await _look_up(walk, run, facts)
@@ -53,7 +55,7 @@ async def submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
 
 
 async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> Heard | None:
-    ours = steps.reference(run, facts)
+    ours = reference(run, facts)
     answer = await walk.adapter.submit(
         base.SubmitRequest(
             task_id=ids.public_id(run.id),
@@ -90,7 +92,7 @@ async def _look_up(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | Non
     if not walk.adapter.supports_lookup:
         walk.report(ends.parked_unknown(run, facts, _UNKNOWN))
         return None
-    found = await walk.adapter.lookup(steps.reference(run, facts))
+    found = await walk.adapter.lookup(reference(run, facts))
     match found:
         case base.Accepted():
             walk.report(steps.accepted(run, facts, walk.settings, found))
@@ -110,7 +112,7 @@ async def _look_up(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | Non
 async def _expire(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
     """The time limit passed: what an ambiguous submit may have created is looked for once more and cancelled."""
     if facts.submit_started and walk.adapter.supports_lookup:
-        found = await walk.adapter.lookup(steps.reference(run, facts))
+        found = await walk.adapter.lookup(reference(run, facts))
         if isinstance(found, base.Accepted):
             walk.report(steps.accepted(run, facts, walk.settings, found))
             return None

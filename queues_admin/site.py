@@ -67,7 +67,7 @@ class Site(AdminSite):
     def login_template(self) -> str | None:  # type: ignore[override]
         return "back_office/login.html" if settings.TASKCENTER["SECOND_FACTOR"] else None
 
-    def password_change(
+    def password_change(  # type: ignore[override]  # the form redirects when it is done
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """One's own password: audited, and a change like others while the installation is read-only."""

@@ -103,9 +103,8 @@ class Asker:
         if asking.pairs:
             crash_point("polls_taken")
             self._send(asking)
-        elif (
-            asking.count == 0
-        ):  # due, but for others: its queue is not served here, its row is locked
+        elif asking.count == 0:
+            # Due, but for others: its queue is not served here, or its row is locked.
             self._wait(_IDLE_S / 2)
 
     def _send(self, asking: "Asking") -> None:

@@ -14,6 +14,7 @@ from jobs.builtin.platform_run import ask_unclaimed
 from jobs.builtin.platform_walk import Pair
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.operations import platform_facts, platforms, polls
+from jobs.operations.platform_facts import PlatformFactsRow
 from jobs.operations.platforms import PlatformSettings
 from jobs.operations.polls import Later
 from jobs.operations.runs import Run
@@ -110,7 +111,7 @@ def bring(worker_id: int, heard: Sequence[Heard]) -> list[tuple[Run, Outcome]]:
     A task that is not as it was when it was asked about belongs to somebody else, or has ended: what the platform
     said is for its history.
     """
-    polls.later([_later(o) for _, o in heard if o.kind is Kind.POSTPONED])
+    polls.later([_later(facts, o) for (_, facts), o in heard if o.kind is Kind.POSTPONED])
     news = [(pair, o) for pair, o in heard if o.kind is not Kind.POSTPONED]
     if not news:
         return []
@@ -132,7 +133,7 @@ def _note(late: Sequence[tuple[Outcome, int | None]]) -> None:
         log.warning("late answers not noted", count=len(late), error=str(error).strip())
 
 
-def _later(outcome: Outcome) -> Later:
+def _later(before: PlatformFactsRow, outcome: Outcome) -> Later:
     facts = outcome.platform
     quiet_s = None if facts is None else facts.poll_s
     return Later(
@@ -140,4 +141,6 @@ def _later(outcome: Outcome) -> Later:
         token=outcome.token,
         delay_s=outcome.delay_s if quiet_s is None else quiet_s,
         polls=0 if facts is None else facts.polls,
+        asked=facts is not None and facts.understood is not None,
+        polled_at=before.polled_at,
     )

@@ -57,8 +57,10 @@ async def _ask(
         task_id=payload.task_id, external_id=payload.external_id, urls=payload.urls
     )
     answer = await adapter.cancel(request)
-    lost = isinstance(answer, base.CancelTransient)
-    await db(breakers.record, admission, [Heard.NOTHING if lost else Heard.GOOD])
+    heard = Heard.GOOD
+    if isinstance(answer, base.CancelTransient):
+        heard = Heard.KEPT if answer.kept else Heard.NOTHING
+    await db(breakers.record, admission, [heard])
     if isinstance(answer, base.CancelTransient):
         raise Retry(answer.retry_after_s, reason=answer.reason)
     if isinstance(answer, base.CancelRequested | base.TooLate):

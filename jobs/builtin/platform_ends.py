@@ -1,6 +1,6 @@
 """Ends of platform tasks that no poll reports: refused, lost, parked, cancelled or expired before they were created."""
 
-from jobs.builtin.platform_steps import run_facts
+from jobs.builtin.platform_runs import run_facts
 from jobs.domain.outcomes import Kind, Outcome, PlatformFacts
 from jobs.domain.states import State, Status
 from jobs.lifecycle.settlement import outcome
@@ -27,7 +27,14 @@ def cancelled(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
 
 
 def rejected(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
-    return _ended(run, facts, f"the platform refused the request: {reason}", raw_status="rejected")
+    text = f"the platform refused the request: {reason}"
+    return _ended(run, facts, text, raw_status="rejected", understood=True)
+
+
+def barred(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
+    """Our guard does not call the platform's address: nothing left, so nothing was created."""
+    text = f"the request never left, for the platform's address may not be called: {reason}"
+    return _ended(run, facts, text, raw_status=None)
 
 
 def lost(run: Run) -> Outcome:
@@ -62,7 +69,14 @@ def parked_unknown(run: Run, facts: PlatformFactsRow, reason: str) -> Outcome:
     )
 
 
-def _ended(run: Run, facts: PlatformFactsRow, reason: str, *, raw_status: str | None) -> Outcome:
+def _ended(
+    run: Run,
+    facts: PlatformFactsRow,
+    reason: str,
+    *,
+    raw_status: str | None,
+    understood: bool | None = None,
+) -> Outcome:
     return outcome(
         run_facts(run),
         Kind.FAILED,
@@ -70,5 +84,5 @@ def _ended(run: Run, facts: PlatformFactsRow, reason: str, *, raw_status: str | 
         Status.FAILURE,
         error=reason,
         fail_reason=reason,
-        platform=PlatformFacts(raw_status=raw_status, polls=facts.polls),
+        platform=PlatformFacts(raw_status=raw_status, understood=understood, polls=facts.polls),
     )

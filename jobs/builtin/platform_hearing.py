@@ -5,6 +5,14 @@ import asyncio
 from jobs.builtin.platform_http import db
 from jobs.operations import breakers
 from jobs.operations.breakers import Admission, Heard
+from jobs.platforms import base
+
+
+def trouble(failure: base.Transient | base.TransientPoll) -> Heard:
+    """What the breakers hear of a request without a usable answer."""
+    if failure.kept:
+        return Heard.KEPT
+    return Heard.REFUSED if failure.alive else Heard.NOTHING
 
 
 class Hearing:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import structlog
 
 from jobs.builtin import platform_steps as steps
+from jobs.builtin.platform_hearing import trouble
 from jobs.builtin.platform_pace import pace
+from jobs.builtin.platform_runs import poll_request
 from jobs.builtin.platform_walk import Pair, Walk
 from jobs.domain import ids
 from jobs.operations.breakers import Heard
@@ -24,7 +26,7 @@ async def poll(walk: Walk, pairs: Sequence[Pair]) -> Heard:
     """Ask about all of them in one request and report."""
     cancels = await _ask_to_cancel(walk, pairs)
     began_s = time.monotonic()
-    answers = await walk.adapter.poll([steps.poll_request(facts) for _, facts in pairs])
+    answers = await walk.adapter.poll([poll_request(facts) for _, facts in pairs])
     took_s = time.monotonic() - began_s
     answered = [
         (run, facts, answers.get(run.id) or base.TransientPoll(reason="the adapter left it out"))
@@ -52,7 +54,7 @@ async def _expire(
 ) -> None:
     """Past the time limit: cancel over there first; what had ended by then is asked for its final word."""
     run, facts = pair
-    request = steps.poll_request(facts)
+    request = poll_request(facts)
     cancelled = await walk.adapter.cancel(request)
     if isinstance(cancelled, base.TooLate):
         answer = (await walk.adapter.poll([request])).get(run.id, answer)
@@ -79,9 +81,7 @@ async def _ask_to_cancel(walk: Walk, pairs: Sequence[Pair]) -> dict[str, str]:
     ]
     if not asked:
         return {}
-    answers = await asyncio.gather(
-        *(walk.adapter.cancel(steps.poll_request(facts)) for facts in asked)
-    )
+    answers = await asyncio.gather(*(walk.adapter.cancel(poll_request(facts)) for facts in asked))
     return {
         facts.task_id: type(answer).__name__
         for facts, answer in zip(asked, answers, strict=True)
@@ -93,4 +93,7 @@ def _heard(answers: Sequence[base.PollResult]) -> Heard:
     failures = [answer for answer in answers if isinstance(answer, base.TransientPoll)]
     if len(failures) < len(answers):
         return Heard.GOOD
-    return Heard.REFUSED if any(failure.alive for failure in failures) else Heard.NOTHING
+    found = {trouble(failure) for failure in failures}
+    if Heard.REFUSED in found:
+        return Heard.REFUSED
+    return Heard.KEPT if found == {Heard.KEPT} else Heard.NOTHING

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.builtin import platform_steps as steps
+from jobs.builtin import platform_waits as waits
 from jobs.builtin.platform_hearing import Hearing
 from jobs.builtin.platform_polls import poll
 from jobs.builtin.platform_room import PATIENCE_S, Room
@@ -62,4 +63,4 @@ async def _send(walk: Walk, pairs: Sequence[Pair]) -> Heard | None:
 
 def _postpone(walk: Walk, pairs: Sequence[Pair], wait_s: float) -> None:
     for run, facts in pairs:
-        walk.report(steps.postponed(run, facts, walk.settings, wait_s))
+        walk.report(waits.postponed(run, facts, walk.settings, wait_s))

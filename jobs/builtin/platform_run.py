@@ -13,6 +13,7 @@ import structlog
 from jobs.builtin import platform_ends as ends
 from jobs.builtin import platform_requests as requests
 from jobs.builtin import platform_steps as steps
+from jobs.builtin import platform_waits as waits
 from jobs.builtin.platform_hearing import Hearing
 from jobs.builtin.platform_http import client, db
 from jobs.builtin.platform_room import room_of
@@ -123,9 +124,9 @@ async def _platform(
     if settings.unreadable:
         log.error("no key opens the platform's secrets", platform=settings.config.name)
     if settings.unreadable or not settings.enabled:
-        wait_s = steps.NO_KEY_S if settings.unreadable else steps.HELD_S
+        wait_s = waits.NO_KEY_S if settings.unreadable else waits.HELD_S
         for run, facts in group:
-            report(steps.disabled(run, facts, settings, wait_s))
+            report(waits.disabled(run, facts, settings, wait_s))
         return
     adapter = adapter_for(settings.config, client())
     size = getattr(adapter, "tasks_per_poll", 1)
@@ -158,13 +159,13 @@ async def _admitted(
     rate = await db(gates.take_rate, settings.id, settings.rate_per_s, len(asking))
     for pairs, wait_s in zip(asking[rate.allowed :], rate.waits_s, strict=True):
         for run, facts in pairs:
-            report(steps.postponed(run, facts, settings, wait_s, spread=False))
+            report(waits.postponed(run, facts, settings, wait_s, spread=False))
     name, service = settings.config.name, settings.service
     admission = await db(breakers.admit, name, service, rate.allowed)
     for pairs in asking[admission.allowed : rate.allowed]:
         for run, facts in pairs:
-            wait_s = min(admission.wait_s, steps.HELD_S)
-            report(steps.postponed(run, facts, settings, wait_s))
+            wait_s = min(admission.wait_s, waits.HELD_S)
+            report(waits.postponed(run, facts, settings, wait_s))
     return asking[: admission.allowed], admission
 
 

@@ -1,17 +1,15 @@
 """From a platform's answer to the Outcome that settles the run; pure but for the jitter."""
 
-import math
 import random
 from dataclasses import replace
 
+from jobs.builtin import platform_said as said
+from jobs.builtin.platform_runs import run_facts
 from jobs.contract.reader import contract
-from jobs.domain import ids
 from jobs.domain.outcomes import Kind, Outcome, PlatformFacts
 from jobs.domain.states import State, Status
 from jobs.lifecycle import polling
 from jobs.lifecycle.polling import Decision, Step
-from jobs.lifecycle.settlement import RunFacts
-from jobs.lifecycle.texts import result_problem
 from jobs.operations.platform_facts import PlatformFactsRow
 from jobs.operations.platforms import PlatformSettings
 from jobs.operations.runs import Run
@@ -19,21 +17,6 @@ from jobs.platforms import base
 
 _LEAVES_S = 0.02
 """From the moment that a poll is taken to that at which its request leaves: delays are never shortened."""
-HELD_S = 300.0
-"""The longest that anybody is put off for what an operator may end at any moment."""
-NO_KEY_S = 30.0
-"""A rotation is going on: another worker has the key, or this one soon."""
-
-
-def reference(run: Run, facts: PlatformFactsRow) -> str:
-    """Our idempotency key over there: the same for every try of one charged run-through."""
-    return f"{ids.public_id(run.id)}.{facts.cycle}"
-
-
-def poll_request(facts: PlatformFactsRow) -> base.PollRequest:
-    return base.PollRequest(
-        task_id=facts.task_id, external_id=facts.external_id or "", urls=facts.urls
-    )
 
 
 def accepted(
@@ -89,19 +72,19 @@ def polled(
         unknowns=decision.unknowns,
         contact_errors=decision.contact_errors,
         cancel_answer=cancel_answer,
-        answer=_word(answer),
+        answer=said.word(answer),
         cancel_upstream=decision.step is Step.EXPIRE and not stopped,
     )
     made = polling.settle(
         run_facts(run),
         decision,
         platform=learnt,
-        result=_result(answer),
-        error=words if _is_worth_a_line(decision, answer) else None,
-        reason=_reason(decision, answer, words),
+        result=said.result(answer),
+        error=words if said.is_worth_a_line(decision, answer) else None,
+        reason=said.reason(decision, answer, words),
         progress=getattr(answer, "progress", None),
     )
-    made = replace(made, refund=refund(run.credits, getattr(answer, "billed", None), settings))
+    made = replace(made, refund=said.refund(run.credits, getattr(answer, "billed", None), settings))
     return _unclaimed(made, decision, facts) if isinstance(answer, base.Running) else made
 
 
@@ -150,46 +133,10 @@ def _unclaimed(made: Outcome, decision: Decision, facts: PlatformFactsRow) -> Ou
     )
 
 
-def _word(answer: base.PollResult) -> object:
-    """What is kept of an answer: the platform's own words, also where it knows nothing of the task."""
-    if isinstance(answer, base.NotFound):
-        return {"not_found": answer.reason}
-    return getattr(answer, "answer", None)
-
-
 def expires(facts: PlatformFactsRow, answer: base.PollResult) -> bool:
     """Whether this was the last poll of a task that has not ended: it is to be cancelled over there."""
     ended = isinstance(answer, base.Succeeded | base.Failed | base.Cancelled)
     return facts.left_s <= 0 and not ended
-
-
-def refund(credits: int, billed: float | None, settings: PlatformSettings) -> int | None:
-    """Credits to pay back when the platform billed a part, rounded in the user's favour; None: all of them."""
-    if billed is None or settings.config.options.get("partial_refund") is False:
-        return None
-    return math.ceil(credits * (1 - max(0.0, min(1.0, billed))))
-
-
-def _is_worth_a_line(decision: Decision, answer: base.PollResult) -> bool:
-    return decision.step in (Step.CONTACT, Step.PARK) or isinstance(answer, base.Unrecognised)
-
-
-def _reason(decision: Decision, answer: base.PollResult, words: str | None) -> str | None:
-    """Why it ended: the platform's own words, after ours where we had to decide. None: ours alone."""
-    if decision.step is Step.EXPIRE:
-        last = words or getattr(answer, "raw_status", None)
-        return f"time limit; the platform's last word: {last}" if last else None
-    if decision.step is not Step.FAIL or words is None:
-        return None
-    return f"{decision.reason}: {words}" if isinstance(answer, base.NotFound) else words
-
-
-def _result(answer: base.PollResult) -> object:
-    """A success' result, or why it cannot be kept: too large a result is no failure of the task."""
-    if not isinstance(answer, base.Succeeded):
-        return None
-    problem = result_problem(answer.result)
-    return answer.result if problem is None else {"not_kept": problem}
 
 
 def contact_error(
@@ -201,47 +148,6 @@ def contact_error(
 ) -> Outcome:
     answer = base.TransientPoll(reason=reason, retry_after_s=retry_after_s)
     return polled(run, facts, settings, answer)
-
-
-def postponed(
-    run: Run,
-    facts: PlatformFactsRow,
-    settings: PlatformSettings,
-    wait_s: float,
-    *,
-    spread: bool = True,
-) -> Outcome:
-    """No request may go now (breaker, rate, concurrency): later, nothing is used up.
-
-    `spread`: those who wait for the same thing are spread over the profile's longest delay.
-    """
-    decision = polling.postponed(
-        Status(run.status),
-        wait_s=wait_s,
-        profile=contract().profile(settings.profile),
-        jitter=random.random() if spread else 0.0,
-        left_s=facts.left_s,
-        polls_in_status=facts.polls,
-        unknowns=facts.unknowns,
-        contact_errors=facts.contact_errors,
-    )
-    return polling.settle(run_facts(run), decision, platform=_unchanged(facts, decision))
-
-
-def disabled(
-    run: Run, facts: PlatformFactsRow, settings: PlatformSettings, wait_s: float
-) -> Outcome:
-    """Its platform is off or not to be reached: it waits and is not failed for it, not even past its time limit."""
-    decision = polling.postponed(
-        Status(run.status),
-        wait_s=wait_s,
-        profile=contract().profile(settings.profile),
-        jitter=random.random(),
-        polls_in_status=facts.polls,
-        unknowns=facts.unknowns,
-        contact_errors=facts.contact_errors,
-    )
-    return polling.settle(run_facts(run), decision, platform=_unchanged(facts, decision))
 
 
 def not_here(run: Run, facts: PlatformFactsRow, settings: PlatformSettings, reason: str) -> Outcome:
@@ -310,23 +216,3 @@ def _reported(answer: base.PollResult) -> Status:
         case base.Cancelled():
             return Status.CANCELLED
     return Status.UNKNOWN
-
-
-def _unchanged(facts: PlatformFactsRow, decision: Decision) -> PlatformFacts:
-    return PlatformFacts(
-        polls=decision.polls_in_status,
-        unknowns=decision.unknowns,
-        contact_errors=decision.contact_errors,
-    )
-
-
-def run_facts(run: Run) -> RunFacts:
-    return RunFacts(
-        task_id=run.id,
-        token=run.token,
-        retried=run.retried,
-        max_retries=run.max_retries,
-        crashes=run.crashes,
-        charged=run.credits > 0,
-        status=Status(run.status),
-    )

@@ -6,8 +6,11 @@ import msgspec
 
 from jobs.builtin import platform_ends as ends
 from jobs.builtin import platform_steps as steps
+from jobs.builtin import platform_waits as waits
+from jobs.builtin.platform_hearing import trouble
 from jobs.builtin.platform_http import db
 from jobs.builtin.platform_pace import pace
+from jobs.builtin.platform_runs import reference
 from jobs.builtin.platform_walk import Walk
 from jobs.domain import ids
 from jobs.domain.errors import Misconfigured
@@ -37,21 +40,22 @@ async def submit(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
     try:
         payload = msgspec.json.decode(sealed.opened(run.payload_json))
     except Misconfigured:  # a rotation is going on: another worker has the key
-        walk.report(steps.postponed(run, facts, settings, steps.NO_KEY_S))
+        walk.report(waits.postponed(run, facts, settings, waits.NO_KEY_S))
         return None
     begun = await db(gates.begin_submit, run.id, settings.id, settings.max_concurrency)
     if begun is Begun.FULL:
-        walk.report(steps.postponed(run, facts, settings, _FULL_WAIT_S))
+        walk.report(waits.postponed(run, facts, settings, _FULL_WAIT_S))
         return None
     if begun is Begun.BEFORE:
         return await _look_up(walk, run, facts)
     heard = await _send(walk, run, facts, payload)
-    pace.note(settings.id, heard)
+    if heard is not None:
+        pace.note(settings.id, heard)
     return heard
 
 
-async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> Heard:
-    ours = steps.reference(run, facts)
+async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> Heard | None:
+    ours = reference(run, facts)
     answer = await walk.adapter.submit(
         base.SubmitRequest(
             task_id=ids.public_id(run.id),
@@ -64,6 +68,10 @@ async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> 
         case base.Accepted():
             crash_point("after_accept")
             walk.report(steps.accepted(run, facts, walk.settings, answer))
+        case base.Rejected(reason=reason, unsent=True):
+            await db(gates.submit_not_sent, run.id)
+            walk.report(ends.barred(run, facts, reason))
+            return None
         case base.Rejected(reason=reason):
             walk.report(ends.rejected(run, facts, reason))
         case base.Ambiguous(reason=reason):
@@ -72,10 +80,10 @@ async def _send(walk: Walk, run: Run, facts: PlatformFactsRow, payload: Any) -> 
             else:
                 walk.report(ends.parked_unknown(run, facts, reason))
             return Heard.NOTHING
-        case base.Transient(reason=reason, retry_after_s=after_s, alive=alive):
+        case base.Transient(reason=reason, retry_after_s=after_s):
             await db(gates.submit_not_sent, run.id)
             walk.report(steps.contact_error(run, facts, walk.settings, reason, after_s))
-            return Heard.REFUSED if alive else Heard.NOTHING
+            return trouble(answer)
     return Heard.GOOD
 
 
@@ -84,14 +92,14 @@ async def _look_up(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | Non
     if not walk.adapter.supports_lookup:
         walk.report(ends.parked_unknown(run, facts, _UNKNOWN))
         return None
-    found = await walk.adapter.lookup(steps.reference(run, facts))
+    found = await walk.adapter.lookup(reference(run, facts))
     match found:
         case base.Accepted():
             walk.report(steps.accepted(run, facts, walk.settings, found))
             return Heard.GOOD
-        case base.Transient(reason=why, retry_after_s=after_s, alive=alive):
+        case base.Transient(reason=why, retry_after_s=after_s):
             walk.report(steps.contact_error(run, facts, walk.settings, why, after_s))
-            return Heard.REFUSED if alive else Heard.NOTHING
+            return trouble(found)
     reason = f"{_UNKNOWN}; the platform does not know it"
     if facts.unknowns > 0:  # lists over there may lag: only the second "not here" is believed
         await db(gates.submit_not_sent, run.id)
@@ -104,7 +112,7 @@ async def _look_up(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | Non
 async def _expire(walk: Walk, run: Run, facts: PlatformFactsRow) -> Heard | None:
     """The time limit passed: what an ambiguous submit may have created is looked for once more and cancelled."""
     if facts.submit_started and walk.adapter.supports_lookup:
-        found = await walk.adapter.lookup(steps.reference(run, facts))
+        found = await walk.adapter.lookup(reference(run, facts))
         if isinstance(found, base.Accepted):
             walk.report(steps.accepted(run, facts, walk.settings, found))
             return None

@@ -135,13 +135,15 @@ def full_name(name: str) -> str:
     return name if name.startswith(("platform:", "service:")) else name_of(name)
 
 
-def service_name(base_url: str) -> str:
+def service_name(base_url: str, tenant: str = "") -> str:
     """The breaker of the service instance behind a URL: its host, and its port if it has one of its own.
 
+    `tenant`: the slug of the tenant whose platform it is; what one tenant hears of a host holds up no other.
     By hand: an address that no URL could be must not fail for all who list breakers.
     """
     authority = re.split(r"[/?#]", base_url.partition("://")[2], maxsplit=1)[0]
-    return f"service:{authority.rpartition('@')[2].lower()}"
+    # No host holds an @, so that no tenant's address is taken for another's breaker.
+    return f"service:{tenant}{'@' if tenant else ''}{authority.rpartition('@')[2].lower()}"
 
 
 def _tick(b: Breaker, now_s: float, rules: BreakerRules) -> Breaker:

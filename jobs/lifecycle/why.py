@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from jobs.domain.states import State, Status
 
@@ -37,7 +37,8 @@ class WhyFacts:
     `ahead`: pending tasks before it; `starts_per_s`: how fast its queue starts tasks. `breakers`:
     those that hold it up, `limit_key` of a limit in whose line it stands: `limit_running`
     of `limit_most` places are taken, `limit_rate` may start. `waits_for`: shards, or earlier tasks of its
-    chain, that are not done; `after`: some of the latter, archived ones first.
+    chain, that are not done; `after`: some of the latter, archived ones first. `ambiguous`: parked, for a submit
+    left and its answer never came.
     """
 
     state: State
@@ -57,6 +58,7 @@ class WhyFacts:
     handler_known: bool = True
     platform_disabled: str | None = None
     parked: bool = False
+    ambiguous: bool = False
     limit_key: str | None = None
     limit_running: int | None = None
     limit_most: int | None = None
@@ -173,7 +175,14 @@ def _platform(facts: WhyFacts) -> Iterator[Reason]:
         message = _("Platform %(name)s is disabled.")
         yield _reason("platform_disabled", message, name=facts.platform_disabled)
     yield from map(_breaker, facts.breakers)
-    if facts.parked:
+    if facts.ambiguous:
+        message = _(
+            "Its submit left and its answer never came: it is never sent again. It is parked until its time limit,"
+            " %(at)s; a late answer may still tell its id, and an operator may end it."
+        )
+        at = None if facts.run_at_s is None else datetime.fromtimestamp(facts.run_at_s, UTC)
+        yield _reason("ambiguous", message, at=at)
+    elif facts.parked:
         yield _reason(
             "parked", _("It is parked until its time limit: the platform does not answer.")
         )
@@ -207,6 +216,8 @@ def _time(facts: WhyFacts) -> Iterator[Reason]:
     wait_s = round(facts.run_at_s - facts.now_s)
     if wait_s <= 0:
         yield _reason("due", _("It is due; a dispatcher takes it up in a moment."))
+    elif facts.ambiguous:  # no next try
+        return
     elif facts.state is State.RETRY:
         yield _reason("retry", _("It waits %(seconds)s s for its next try."), seconds=wait_s)
     else:

@@ -92,7 +92,9 @@ class PlatformTask(models.Model):
 
 
 class Breaker(models.Model):
-    """A circuit breaker shared by all workers; `name` is `platform:<name>` or `service:<host>`.
+    """A circuit breaker shared by all workers.
+
+    `name` is `platform:<name>` or `service:<host>`, of a tenant's platform `service:<tenant>@<host>`.
 
     `forced_at`, `forced_by`, `forced_reason` speak of the last force, and mean nothing once it is over.
     """

@@ -21,11 +21,15 @@ log = structlog.get_logger("breakers")
 
 
 class Heard(Enum):
-    """What a request brought: a valid answer, a refusal by a living service (429, 401 …), or nothing usable."""
+    """What a request brought: a valid answer, a refusal by a living service (429, 401 …), or nothing usable.
+
+    KEPT: it never left, for our guard or our client would not send it; the service is not to blame.
+    """
 
     GOOD = "good"
     REFUSED = "refused"
     NOTHING = "nothing"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,13 +114,19 @@ def record(admission: Admission, heard: Sequence[Heard], *, unused: int = 0) -> 
             if unused:
                 b = rules.give_back(b, unused, started_at_s=started_s)
             for one in heard:
-                ok = one is Heard.GOOD or (one is Heard.REFUSED and name == admission.service)
-                b = rules.record(b, ok, now_s, started_at_s=started_s)
+                b = _heard(b, one, now_s, started_s, service=name == admission.service)
             after[name] = b
         return after
 
     after, _ = _change(names, apply)
     return any(b.state is BreakerState.OPEN for b in after.values())
+
+
+def _heard(b: Breaker, one: Heard, now_s: float, started_s: float, *, service: bool) -> Breaker:
+    if service and one is Heard.KEPT:
+        return rules.give_back(b, 1, started_at_s=started_s)
+    ok = one is Heard.GOOD or (service and one is Heard.REFUSED)
+    return rules.record(b, ok, now_s, started_at_s=started_s)
 
 
 def force(

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
+
 from jobs.contract.reader import contract
 from jobs.domain.errors import Invalid
 from jobs.models import Platform
@@ -11,7 +13,7 @@ from jobs.platforms.registry import PROTOCOLS, complaints
 from jobs.store import secrets
 
 _SAID_FOR = {
-    "base_url": ("base_url",),
+    "base_url": ("base_url", "allow_private"),
     "credential": ("credential", "protocol"),
     "webhook_secret": ("webhook_secret", "protocol"),
     "options": ("options", "protocol"),
@@ -72,5 +74,11 @@ def _config(before: Platform, said: dict[str, Any], *, switched: bool) -> Platfo
         base_url=said.get("base_url", before.base_url),
         credential=secret("credential"),
         webhook_secret=secret("webhook_secret"),
+        allow_private=may_be_private(said.get("allow_private", before.allow_private)),
         options=said.get("options", before.options),
     )
+
+
+def may_be_private(allowed: bool) -> bool:
+    """Whether a platform may have a private address: where it is `allowed` for itself, or in the whole house."""
+    return allowed or bool(settings.TASKCENTER["ALLOW_PRIVATE"])

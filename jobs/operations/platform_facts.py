@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 import structlog
@@ -25,7 +26,7 @@ class PlatformFactsRow:
     """A claimed platform task's other half. `left_s`: seconds to its time limit, negative when it has passed.
 
     `cancel_requested`: an operator's two-phase cancel; `cancel_answer`: what the platform said to it.
-    `progress`: what the task shows.
+    `progress`: what the task shows. `polled_at`: the last poll before one without a claim.
     """
 
     task_id: str
@@ -42,6 +43,7 @@ class PlatformFactsRow:
     cancel_answer: str | None
     urls: dict[str, str]
     progress: int
+    polled_at: datetime | None = None
 
 
 def load(task_ids: Sequence[str]) -> dict[str, PlatformFactsRow]:

@@ -20,7 +20,7 @@ from jobs.lifecycle.breaker import name_of, service_name
 from jobs.models import Platform
 from jobs.operations import platform_checks as checks
 from jobs.platforms.base import PlatformConfig
-from jobs.store import postgres, secrets
+from jobs.store import catalog, postgres, secrets
 
 LIMITS = ("max_concurrency", "rate_per_s", "price")
 _PLAIN = (*LIMITS, "protocol", "base_url", "profile", "allow_private", "options", "enabled")
@@ -125,8 +125,12 @@ def behind(breaker: str) -> list[Platform]:
     return [
         p
         for p in Platform.objects.order_by("name")[:1000]
-        if breaker in (name_of(p.name), service_name(p.base_url))
+        if breaker in (name_of(p.name), _service(p))
     ]
+
+
+def _service(p: Platform) -> str:
+    return service_name(p.base_url, catalog.owner(p.tenant_id, p.name))
 
 
 def settings_of(platform_ids: Sequence[int]) -> dict[int, PlatformSettings]:
@@ -161,7 +165,7 @@ def _settings(p: Platform, *, unreadable: bool = False) -> PlatformSettings:
         enabled=p.enabled,
         max_concurrency=p.max_concurrency,
         rate_per_s=p.rate_per_s,
-        service=service_name(p.base_url),
+        service=_service(p),
         config=PlatformConfig(
             name=p.name,
             protocol=p.protocol,
@@ -169,7 +173,7 @@ def _settings(p: Platform, *, unreadable: bool = False) -> PlatformSettings:
             credential=credential,
             webhook_secret=webhook_secret,
             time_limit_s=p.time_limit_s,
-            allow_private=p.allow_private,
+            allow_private=checks.may_be_private(p.allow_private),
             options=p.options,
         ),
     )

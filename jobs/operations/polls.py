@@ -40,12 +40,17 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Later:
-    """Ask again in `delay_s`, `polls` answers of this status having come in a row; `token` as it was asked about."""
+    """Ask again in `delay_s`, `polls` answers of this status having come in a row; `token` as it was asked about.
+
+    `asked=False`: no request left after all, the last poll was at `polled_at`.
+    """
 
     task_id: str
     token: int
     delay_s: float
     polls: int
+    asked: bool = True
+    polled_at: datetime | None = None
 
 
 def take(
@@ -108,6 +113,8 @@ def later(items: Sequence[Later]) -> None:
                 "tokens": [i.token for i in items],
                 "delays_s": [i.delay_s for i in items],
                 "polls": [i.polls for i in items],
+                "asked": [i.asked for i in items],
+                "polled_at": [i.polled_at for i in items],
             },
         )
 
@@ -212,5 +219,6 @@ def _pair(row: postgres.Row) -> Pair:
         cancel_answer=None,
         urls=msgspec.json.decode(row[21]),
         progress=row[22],
+        polled_at=row[24],
     )
     return run, facts

@@ -49,10 +49,14 @@ class Accepted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:
-    """The platform read the request and refused it: sending the same again would be refused again."""
+    """The platform read the request and refused it: sending the same again would be refused again.
+
+    `unsent`: it never left, for we refuse to call that address; no breaker hears of it.
+    """
 
     reason: str
     raw: object = None
+    unsent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,11 +71,13 @@ class Transient:
     """The request certainly created nothing: it may be sent again later.
 
     `alive`: it was refused by a living service (429, 401 …); only this platform's breaker hears of it.
+    `kept`: it never left, through no fault of the service; only this platform's breaker hears of it.
     """
 
     reason: str
     retry_after_s: float | None = None
     alive: bool = False
+    kept: bool = False
 
 
 SubmitResult = Accepted | Rejected | Ambiguous | Transient
@@ -131,11 +137,15 @@ class NotFound:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransientPoll:
-    """A contact error: no answer about the task (429, 5xx, timeout, malformed, wrong id); `alive` as in Transient."""
+    """A contact error: no answer about the task (429, 5xx, timeout, malformed, wrong id).
+
+    `alive`, `kept` as in Transient.
+    """
 
     reason: str
     retry_after_s: float | None = None
     alive: bool = False
+    kept: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,8 +190,11 @@ class CancelUnsupported:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelTransient:
+    """No answer to the cancel; `kept` as in Transient."""
+
     reason: str
     retry_after_s: float | None = None
+    kept: bool = False
 
 
 CancelResult = (

@@ -11,7 +11,7 @@ from types import NoneType
 
 import msgspec
 
-from jobs.platforms.guard import TargetRefused, split
+from jobs.platforms.guard import TargetRefused, is_inner, split
 from jobs.platforms.webhooks import STANDARD, is_secret
 
 _MOST_S = 30 * 86_400  # the longest time limit
@@ -47,20 +47,27 @@ def gettext_noop(message: str) -> str:
 _ = gettext_noop
 
 
-def address(base_url: str) -> Iterator[Complaint]:
-    """A `base_url` that no request could be made of."""
+def address(base_url: str, *, allow_private: bool) -> Iterator[Complaint]:
+    """A `base_url` that no request could be made of, or that would be called by nobody."""
     if not base_url.startswith(("http://", "https://")):
         message = _("`base_url` must begin with http:// or https://")
         yield Complaint(field="base_url", message=message)
         return
     try:
-        split(base_url)
+        _scheme, host, _port = split(base_url)
     except TargetRefused as error:
         yield Complaint(field="base_url", message=error.template, params=error.details)
         return
     if "?" in base_url or "#" in base_url:
         message = _("`base_url` is a host and at most a path: no `?`, no `#`")
         yield Complaint(field="base_url", message=message)
+    if not allow_private and is_inner(host):
+        message = _(
+            "`base_url` leads to '%(host)s', which is no public address and would not be called: an admin of the"
+            " house sets `allow_private` for it, or the platform gets a public address"
+        )
+        # Something is missing, not wrong: a platform that is switched off may wait for its leave.
+        yield Complaint(field="base_url", message=message, params={"host": host}, missing=True)
 
 
 def credential(text: str) -> Iterator[Complaint]:

@@ -84,7 +84,7 @@ class FalAdapter:
             )
             yield Complaint(field="webhook_secret", message=message)
         url = config.options.get("jwks_url", JWKS_URL)
-        if isinstance(url, str) and any(address(url)):
+        if isinstance(url, str) and any(address(url, allow_private=True)):
             message = _(
                 "Option '%(option)s' must be an address that begins with http:// or https://"
             )

@@ -40,6 +40,7 @@ from jobs.platforms.wire import (
     cancel_failure,
     each,
     field,
+    lookup_failure,
     poll_failure,
     read_id,
     say,
@@ -106,7 +107,7 @@ class GenericAdapter:
         answer = await self._wire.call(how.method, url, self._headers)
         failure = poll_failure(answer)
         if failure is not None:
-            return None if isinstance(failure, NotFound) else Transient(reason=failure.reason)
+            return None if isinstance(failure, NotFound) else lookup_failure(failure)
         body = body_of(answer)
         found = (field(body, how.items) if how.items else body) or None
         if isinstance(found, list):

@@ -74,6 +74,21 @@ def _public_6(ip: IPv6Address) -> bool:
     return ip in _PUBLIC_6 and ip.is_global and not any(ip in net for net in _NOT_PUBLIC_6)
 
 
+def is_inner(host: str) -> bool:
+    """Whether a host says without any look-up that it is no public address; names to be resolved say nothing."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return not is_public(name)
+    except ValueError:
+        pass
+    try:
+        return not is_public(socket.inet_ntoa(socket.inet_aton(name)))
+    except OSError:
+        return False
+
+
 def split(url: str) -> tuple[str, str, int]:
     """(scheme, host in ASCII, port) of a URL that we would call. Raises TargetRefused."""
     if any(ord(c) < 33 for c in url):

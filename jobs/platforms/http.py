@@ -13,6 +13,7 @@ import httpx
 
 from jobs.domain.errors import TaskCenterError
 from jobs.platforms.connections import GuardedTransport
+from jobs.platforms.guard import TargetRefused
 
 MAX_BODY_BYTES = 5_000_000
 TOTAL_S = 60.0
@@ -56,19 +57,19 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoAnswer:
-    """No HTTP answer. `sent=False`: the request certainly never reached the platform's software."""
+    """No HTTP answer. `sent=False`: the request certainly never reached the platform's software.
+
+    `kept`: by ourselves, so that it says nothing of the service; `barred`: because its address may not be called.
+    """
 
     reason: str
     sent: bool
+    kept: bool = False
+    barred: bool = False
 
 
-_NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-)
+_UNFIT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, *_UNFIT)
 
 
 async def exchange(
@@ -87,7 +88,8 @@ async def exchange(
         request = client.build_request(method, url, extensions=extensions, **parts)
     except (httpx.InvalidURL, TypeError, ValueError) as error:
         # A header, URL or body that cannot be put on the wire (a credential with a line feed).
-        return NoAnswer(reason=f"the request cannot be built: {type(error).__name__}", sent=False)
+        reason = f"the request cannot be built: {type(error).__name__}"
+        return NoAnswer(reason=reason, sent=False, kept=True)
     answered = False
     try:
         async with asyncio.timeout(total_s or TOTAL_S):
@@ -98,7 +100,9 @@ async def exchange(
             finally:
                 await response.aclose()
     except (TaskCenterError, *_NOT_SENT) as error:
-        return NoAnswer(reason=_say(error), sent=answered)
+        barred = isinstance(error, TargetRefused)
+        kept = barred or isinstance(error, _UNFIT)
+        return NoAnswer(reason=_say(error), sent=answered, kept=kept, barred=barred)
     except (httpx.HTTPError, httpx.StreamError, TimeoutError, ValueError) as error:
         return NoAnswer(reason=_say(error), sent=True)
 

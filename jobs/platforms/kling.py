@@ -42,6 +42,7 @@ from jobs.platforms.wire import (
     each,
     escaped,
     field,
+    lookup_failure,
     poll_failure,
     read_id,
     say,
@@ -127,7 +128,7 @@ class KlingAdapter:
             if isinstance(answer, NotFound):
                 continue
             if isinstance(answer, TransientPoll):
-                return Transient(reason=answer.reason, retry_after_s=answer.retry_after_s)
+                return lookup_failure(answer)
             found = self._accepted(answer, kind)
             return found if isinstance(found, Accepted) else Transient(reason=found.reason)
         return None

@@ -42,6 +42,7 @@ from jobs.platforms.wire import (
     each,
     escaped,
     field,
+    lookup_failure,
     poll_failure,
     read_id,
     say,
@@ -149,7 +150,7 @@ class OpenAIBatchAdapter:
             answer = await self._wire.call("GET", f"/v1/batches?limit=100{after}", self._headers)
             failure = poll_failure(answer)
             if failure is not None:
-                return Transient(reason=failure.reason)
+                return lookup_failure(failure)
             batches = field(body_of(answer), "data")
             for batch in batches if isinstance(batches, list) else []:
                 if field(batch, f"metadata.{_REFERENCE}") == reference:

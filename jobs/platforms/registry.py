@@ -39,7 +39,10 @@ def complaints(config: PlatformConfig) -> list[Complaint]:
     """All that is wrong with a configuration, before anybody is asked to work with it."""
     maker = PROTOCOLS.get(config.protocol)
     own = getattr(maker, "complaints", None)
-    found = [*about.address(config.base_url), *about.credential(config.credential)]
+    found = [
+        *about.address(config.base_url, allow_private=config.allow_private),
+        *about.credential(config.credential),
+    ]
     if maker is not None:
         struct = getattr(maker, "options_type", about.CommonOptions)
         found += about.options(struct, config.options)

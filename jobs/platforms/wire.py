@@ -55,7 +55,7 @@ class Wire:
         """`url` is a path below the base or a URL of its origin (see `own`); another one is not called."""
         target = self.base + url if url.startswith("/") else self.own(url)
         if target is None:
-            return NoAnswer(reason="the URL is not the platform's own", sent=False)
+            return NoAnswer(reason="the URL is not the platform's own", sent=False, kept=True)
         private = self._config.allow_private
         return await exchange(
             self._client, method, target, allow_private=private, headers=dict(headers), **parts
@@ -160,7 +160,11 @@ def status_result(word: object, known: Mapping[str, Status], answer: object) -> 
 def submit_failure(answer: Answer | NoAnswer) -> Rejected | Ambiguous | Transient | None:
     """What a submit's answer means when it isn't a readable 2xx; None when it is."""
     if isinstance(answer, NoAnswer):
-        return Ambiguous(reason=answer.reason) if answer.sent else Transient(reason=answer.reason)
+        if answer.barred:
+            return Rejected(reason=answer.reason, unsent=True)
+        if answer.sent:
+            return Ambiguous(reason=answer.reason)
+        return Transient(reason=answer.reason, kept=answer.kept)
     code = answer.status_code
     reason = f"HTTP {code}: {_MENDABLE.get(code) or problem(answer)}"
     refused_503 = code == 503 and "retry-after" in answer.headers
@@ -176,7 +180,7 @@ def submit_failure(answer: Answer | NoAnswer) -> Rejected | Ambiguous | Transien
 def poll_failure(answer: Answer | NoAnswer) -> NotFound | TransientPoll | None:
     """What a poll's answer means when it isn't a readable 2xx; None when it is."""
     if isinstance(answer, NoAnswer):
-        return TransientPoll(reason=answer.reason)
+        return TransientPoll(reason=answer.reason, kept=answer.kept)
     code = answer.status_code
     reason = f"HTTP {code}: {_MENDABLE.get(code) or problem(answer)}"
     if code in (404, 410):
@@ -187,10 +191,22 @@ def poll_failure(answer: Answer | NoAnswer) -> NotFound | TransientPoll | None:
     return None
 
 
+def lookup_failure(failure: NotFound | TransientPoll) -> Transient:
+    """A look-up that brought no answer, as `poll_failure` reads it."""
+    if isinstance(failure, NotFound):
+        return Transient(reason=failure.reason)
+    return Transient(
+        reason=failure.reason,
+        retry_after_s=failure.retry_after_s,
+        alive=failure.alive,
+        kept=failure.kept,
+    )
+
+
 def cancel_failure(answer: Answer | NoAnswer) -> CancelResult | None:
     """What a cancel's answer means when it isn't a 2xx (its body may be empty); None when it is."""
     if isinstance(answer, NoAnswer):
-        return CancelTransient(reason=answer.reason)
+        return CancelTransient(reason=answer.reason, kept=answer.kept)
     code = answer.status_code
     reason = f"HTTP {code}: {_MENDABLE.get(code) or problem(answer)}"
     if answer.ok:

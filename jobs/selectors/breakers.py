@@ -10,7 +10,7 @@ from jobs.lifecycle import breaker as rules
 from jobs.lifecycle.breaker import Breaker, BreakerState, name_of, service_name
 from jobs.models import Platform
 from jobs.store import breakers as rows
-from jobs.store import postgres
+from jobs.store import catalog, postgres
 
 _MOST = 1000
 
@@ -19,7 +19,7 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
     """`forced` is `OPEN` or `CLOSED` while an operator holds it there, with who, why, since and until when.
 
     `wait_s`: when it is worth asking again, 0 where requests go out now. `forced_by` is empty in a tenant's
-    view of a breaker that all tenants share.
+    view of a service instance's breaker, which the house holds.
     """
 
     name: str
@@ -42,7 +42,7 @@ class BreakerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def views(names: Iterable[str], *, staff: bool = True) -> dict[str, BreakerView]:
-    """By name; one that nobody has used yet is closed. `staff=False`: without who forced the shared ones."""
+    """By name; one that nobody has used yet is closed. `staff=False`: without who forced those of service instances."""
     wanted = list(dict.fromkeys(names))
     found = {view.name: view for view in _read("WHERE name = ANY(%s)", [wanted])}
     shown = {name: found.get(name) or _view(name, Breaker(), 0.0) for name in wanted}
@@ -72,20 +72,25 @@ def get(name: str, tenant_id: int | None = None) -> BreakerView:
 
 def of_platform(name: str) -> list[BreakerView]:
     """The two that a request to this platform needs leave of; none for a platform that is not there."""
-    url = Platform.objects.filter(name=name).values_list("base_url", flat=True).first()
-    return [] if url is None else list(views([name_of(name), service_name(url)]).values())
+    found = Platform.objects.filter(name=name).first()
+    return [] if found is None else list(views(_both(found)).values())
 
 
 def _of_tenant(tenant_id: int) -> set[str]:
-    """Service instances are shared by all tenants: their breakers are nobody's own."""
+    """Those of service instances, its own too, are shown with its platforms and held by the house alone."""
     names = Platform.objects.filter(tenant_id=tenant_id).values_list("name", flat=True)
     return {name_of(name) for name in names}
 
 
 def _configured() -> list[str]:
     """Both breakers of every registered platform."""
-    pairs = Platform.objects.order_by("name").values_list("name", "base_url")[:_MOST]
-    return sorted({full for name, url in pairs for full in (name_of(name), service_name(url))})
+    found = Platform.objects.order_by("name")[:_MOST]
+    return sorted({full for platform in found for full in _both(platform)})
+
+
+def _both(platform: Platform) -> tuple[str, str]:
+    owner = catalog.owner(platform.tenant_id, platform.name)
+    return name_of(platform.name), service_name(platform.base_url, owner)
 
 
 def _read(which: str, params: Sequence[object]) -> list[BreakerView]:
@@ -130,5 +135,5 @@ def _time(at_s: float | None) -> datetime | None:
 
 
 def _without_staff(view: BreakerView) -> BreakerView:
-    shared = view.name.startswith("service:")
-    return msgspec.structs.replace(view, forced_by="") if shared else view
+    houses = view.name.startswith("service:")
+    return msgspec.structs.replace(view, forced_by="") if houses else view

@@ -20,7 +20,10 @@ class Slow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaceView(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests of the last `window_s` seconds. `refused`: 429, 401 and the like; `failed`: nothing usable came."""
+    """Requests of the last `window_s` seconds. `refused`: 429, 401 and the like; `failed`: nothing usable came.
+
+    Those that we kept here (an address that may not be called) count as failed.
+    """
 
     window_s: float
     workers: int
@@ -51,7 +54,10 @@ def pace(platform_id: int) -> PaceView:
     )
     told = [msgspec.json.decode(row[0]) for row in rows]
     how: dict[str, Any] = msgspec.json.decode(rows[-1][1]) if rows else _NOBODY
-    good, refused, failed = (sum(t[name] for t in told) for name in ("good", "refused", "nothing"))
+    good, refused, nothing, kept = (
+        sum(t.get(name, 0) for t in told) for name in ("good", "refused", "nothing", "kept")
+    )
+    failed = nothing + kept
     counts = [sum(column) for column in zip(*(t["polls_s"] for t in told), strict=False)]
     polls = sum(counts)
     return PaceView(

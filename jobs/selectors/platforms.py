@@ -71,7 +71,8 @@ def _staff(tenant_id: int | None) -> bool:
 
 
 def _names(row: Platform) -> tuple[str, str]:
-    return name_of(row.name), service_name(row.base_url)
+    owner = catalog.owner(row.tenant_id, row.name)
+    return name_of(row.name), service_name(row.base_url, owner)
 
 
 def _view(row: Platform, known: dict[str, BreakerView]) -> PlatformView:

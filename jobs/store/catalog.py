@@ -225,6 +225,11 @@ def full_name(tenant_id: int, name: str) -> str:
     return name if name.startswith(prefix) else prefix + name
 
 
+def owner(tenant_id: int, name: str) -> str:
+    """The slug of the tenant that a queue or platform of this full name belongs to; empty for the default tenant's."""
+    return "" if tenant_id == DEFAULT_TENANT else name.partition(":")[0]
+
+
 def stale() -> None:
     """Look for changes at the next question (somebody says that there were some)."""
     global _held

@@ -15,7 +15,7 @@ from queues_admin.admin.keyset import with_query
 from queues_admin.admin.task_page import buttons, pretty
 
 SIZE = 50
-_MINUTES = (1, 5, 15, 60, 360)
+_MINUTES = (0, 1, 5, 15, 60, 360)
 
 
 def silence(request: HttpRequest) -> HttpResponse:
@@ -44,7 +44,7 @@ def silence(request: HttpRequest) -> HttpResponse:
         total=shown.estimated_total,
         size=SIZE,
         minutes=minutes,
-        choices=_MINUTES,
+        choices=sorted({*_MINUTES, minutes}),
         platform=chosen,
         platforms=list(Platform.objects.order_by("name").values_list("name", flat=True)[:1000]),
         older=older,
@@ -62,9 +62,13 @@ def _line(request: HttpRequest, view: SilentView, known: dict[int, str]) -> dict
 
 
 def _minutes(request: HttpRequest) -> int:
-    text = request.GET.get("minutes", "")
-    given = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
-    return given or int(platform_silence.UNKNOWN_S // 60)
+    """0: all that are silent. Raises Http404 for what is no number of minutes."""
+    text = request.GET.get("minutes", "").strip()
+    if not text:
+        return int(platform_silence.UNKNOWN_S // 60)
+    if not (text.isascii() and text.isdecimal() and len(text) < 6):
+        raise Http404
+    return int(text)
 
 
 def _platform_id(name: str) -> int | None:

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext as _
 
+from jobs.contract.reader import contract
 from jobs.domain.errors import UnknownType
 from jobs.domain.states import State, Status, state_from_wire, status_from_wire
 from jobs.handlers.registry import handler
@@ -17,7 +18,7 @@ from jobs.lifecycle.why import (
     WhyFacts,
     why_not_running,
 )
-from jobs.models import Platform, Queue, TaskWait, Tenant
+from jobs.models import Platform, PlatformTask, Queue, TaskWait, Tenant
 from jobs.selectors import breakers, health, limits, workers
 from jobs.selectors.breakers import BreakerView
 from jobs.selectors.task_view import TaskView
@@ -71,6 +72,8 @@ def _waiting(task_id: UUID, view: TaskView, state: State, status: Status) -> Why
         run_at_s=view.next_process_at.timestamp() if view.next_process_at else None,
         deadline_s=view.deadline.timestamp() if view.deadline else None,
         breakers=_breakers(view.platform),
+        parked=_parked(task_id),
+        ambiguous=status is Status.UNKNOWN and _unanswered(task_id),
         live_workers=_serving(view.queue),
         handler_known=_known(view.type),
         platform_disabled=_disabled(view.platform),
@@ -133,6 +136,17 @@ def _known(type_: str) -> bool:
 def _disabled(platform: str | None) -> str | None:
     off = platform is not None and Platform.objects.filter(name=platform, enabled=False).exists()
     return platform if off else None
+
+
+def _parked(task_id: UUID) -> bool:
+    most = contract().polling.contact_error_limit
+    return PlatformTask.objects.filter(pk=task_id, contact_errors__gte=most).exists()
+
+
+def _unanswered(task_id: UUID) -> bool:
+    """Whether a submit left and nobody knows its id; parked as UNKNOWN, it is not looked for either."""
+    left = PlatformTask.objects.filter(pk=task_id, submit_started_at__isnull=False)
+    return left.filter(external_id=None).exists()
 
 
 def _breakers(platform: str | None) -> tuple[HoldingBreaker, ...]:

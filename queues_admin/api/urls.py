@@ -54,6 +54,7 @@ urlpatterns = [
     path("queues/<str:name>/empty", queues.Empty.as_view()),
     path("workers", workers.Workers.as_view()),
     path("workers/<str:name>/quiet", workers.Quiet.as_view()),
+    path("workers/<str:name>/wake", workers.Wake.as_view()),
     path("workers/<str:name>/stop", workers.Stop.as_view()),
     path("workers/<str:name>/concurrency", workers.Concurrency.as_view()),
     path("schedules", schedules.Schedules.as_view()),

@@ -1,4 +1,4 @@
-"""Worker processes: list, quiet, stop."""
+"""Worker processes: list, quiet, wake, stop."""
 
 from jobs.domain.errors import NotFound
 from jobs.operations import workers as operations
@@ -34,6 +34,17 @@ class Quiet(Api):
     )
     def post(self, call: Call, name: str) -> Reply:
         return _command(call, name, "quiet")
+
+
+class Wake(Api):
+    @steering(
+        summary="End a worker's quiet time: it takes tasks again",
+        action="worker.wake",
+        data=Done,
+        raises=(NotFound,),
+    )
+    def post(self, call: Call, name: str) -> Reply:
+        return _command(call, name, "")
 
 
 class Stop(Api):

@@ -8,8 +8,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from jobs.operations import credits, queues, schedules, tickets
+from jobs.operations import credits, platforms, queues, schedules, tickets
+from jobs.operations.platforms import PlatformSpec
 from jobs.operations.tasks import submit
+from jobs.store import catalog, postgres
 from tests.integration.plan_support import draft
 from tests.support.processes import Processes
 from tests.support.wait import eventually
@@ -169,3 +171,22 @@ def test_on_a_phone_queues_and_tasks_are_cards_and_nothing_sticks_out(
     assert page.locator(".tc-scroll").evaluate("e => e.scrollWidth - e.clientWidth") == 0
     page.goto("/admin/jobs/queue/")
     assert page.locator(".tc-scroll").evaluate("e => e.scrollWidth - e.clientWidth") == 0
+
+
+@pytest.mark.req("V-14", "V-08")
+def test_the_page_of_unknown_tasks_shows_its_actions_on_a_small_screen(page: Page) -> None:
+    spec = PlatformSpec(name="a-platform-of-theirs", protocol="fal", base_url="https://x.test")
+    platforms.create(spec)
+    catalog.forget()
+    submit("platform:run", {}, platform=spec.name)
+    postgres.query(
+        "UPDATE platform_task SET external_id = '6a1ed4f5-1a53-4b0c-9a6b-0f4bf9d2c111', raw_status = 'pondering',"
+        " silent_since = now() - interval '1 hour', submit_started_at = now(), contact_errors = 7 RETURNING 1"
+    )
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto("/admin/jobs/platform/+unknown/")
+    assert page.get_by_text("pondering").is_visible()
+    wide = page.locator(".tc-scroll").evaluate_all(
+        "all => Math.max(0, ...all.map(e => e.scrollWidth - e.clientWidth))"
+    )
+    assert wide == 0

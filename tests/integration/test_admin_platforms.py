@@ -15,7 +15,7 @@ from jobs.selectors import platform_silence
 from jobs.store import postgres
 from tests.integration.admin_support import audits, client_of, confirm_post, text
 from tests.support.engine import row
-from tests.support.platforms import Pump, Stubbed, ask, fact, fast, pump, stub
+from tests.support.platforms import Pump, Stubbed, ask, fact, fast, pump, register, stub
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -187,6 +187,12 @@ def test_the_page_shows_the_platforms_words_beside_ours_and_what_may_be_done(
     assert "more than 15 minutes: 1" in text(operator.get("/admin/jobs/platform/"))
     assert operator.get(f"{page}?platform=stub&minutes=60").context["lines"] == []
     assert operator.get(f"{page}?platform=nobody").status_code == 404
+    assert operator.get(f"{page}?minutes=soon").status_code == 404
+    _age(quiet, -16)
+    for minutes, count in (("0", 1), ("", 0)):
+        asked = operator.get(f"{page}?minutes={minutes}")
+        assert len(asked.context["lines"]) == count
+    assert "<option selected>0</option>" in text(operator.get(f"{page}?minutes=0"))
 
 
 @pytest.mark.req("V-08")
@@ -209,6 +215,19 @@ def test_a_long_silence_is_paged_and_given_up_tasks_are_listed_apart(
     assert row(made[0].id, "state") == 6
     shown = operator.get("/admin/jobs/platform/+unknown/")
     assert [line["view"].id for line in shown.context["ended"]] == [made[0].id]
+
+
+@pytest.mark.req("V-08")
+def test_what_never_left_or_was_refused_is_not_told_as_perhaps_carried_out(
+    operator: Client, stub: Stubbed, pump: Pump, fast: None
+) -> None:
+    register("expired", stub.server.base_url, credential="wrong")
+    never, refused = ask("expired"), ask(on_create="422")
+    pump.until(lambda: fact(never, "silent_since") is not None)
+    postgres.query("UPDATE platform_task SET expires_at = clock_timestamp() RETURNING 1")
+    pump.ends(never, refused)
+    shown = operator.get("/admin/jobs/platform/+unknown/")
+    assert shown.context["ended"] == []
 
 
 def _cancel_url(task: Any) -> str:

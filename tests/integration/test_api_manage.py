@@ -99,8 +99,13 @@ def test_workers_are_listed_and_commanded(caller: ApiClient) -> None:
     assert beat is not None
     assert beat.command == "quiet"
     assert data(caller.get("/workers"))["items"][0]["state"] == "quiet"
+    data(caller.post("/workers/w1/wake"))
+    beat = workers.beat(hand.id, {})
+    assert beat is not None
+    assert beat.command == ""
+    assert data(caller.get("/workers"))["items"][0]["state"] == "running"
     data(caller.post("/workers/w1/stop"))
-    error(caller.post("/workers/w2/stop"), 404)
+    error(caller.post("/workers/w2/wake"), 404)
     workers.retire(hand.id)
     error(caller.post("/workers/w1/stop"), 404)
     assert data(caller.get("/workers"))["items"] == []
@@ -211,17 +216,17 @@ def test_a_service_breaker_can_be_forced_before_any_request_has_asked_it(caller:
 
 
 @pytest.mark.req("E-05", "T-01")
-def test_a_tenant_reads_why_a_shared_breaker_is_held_but_not_who_of_the_house_did_it(
+def test_a_tenant_reads_why_its_service_is_held_but_not_who_of_the_house_did_it(
     caller: ApiClient,
 ) -> None:
     tenants.create("acme")
     made = keys.create(name="k", scopes=["admin"], tenant_id=tenants.id_of("acme"))
     theirs = ApiClient(key=made.key, client=caller.client)
     data(theirs.post("/platforms", NEW), 201)
-    breakers.force("service:example.org", "OPEN", by="user:ann", reason="outage")
+    breakers.force("service:acme@example.org", "OPEN", by="user:ann", reason="outage")
     shown = data(theirs.get("/platforms/my-replicate"))["service_breaker"]
     assert (shown["forced_by"], shown["forced_reason"]) == ("", "outage")
-    error(theirs.post("/breakers/service:example.org", {"state": None}), 404)
+    error(theirs.post("/breakers/service:acme@example.org", {"state": None}), 404)
 
 
 @pytest.mark.req("C-01", "A-02")

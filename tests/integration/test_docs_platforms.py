@@ -1,5 +1,6 @@
 """What docs/platforms.md and docs/credits.md show: the adapter works, and the queries find nothing in right books."""
 
+import json
 import re
 from pathlib import Path
 from types import MappingProxyType
@@ -10,8 +11,11 @@ import pytest
 from jobs.operations import actions, credits
 from jobs.operations.tasks import submit
 from jobs.platforms import registry
-from jobs.store import postgres
+from jobs.platforms.generic_options import Call, Options, Paths, Submit
+from jobs.store import catalog, postgres
 from tests.stubs import generic_stub
+from tests.support import api
+from tests.support.api import data
 from tests.support.engine import Hand, balance, dead, failed, row, succeeded
 from tests.support.platforms import USER, Pump, fact, fast, pump, register
 
@@ -52,6 +56,29 @@ def test_the_adapter_of_the_page_takes_a_task_to_its_end(
         pump.drained()
         assert app.jobs[fact(endless, "external_id")]["job"]["state"] == "off"
     assert balance(USER) == 70
+
+
+@pytest.mark.req("E-02")
+def test_the_generic_platform_of_the_page_works_and_its_table_names_every_option(
+    fast: None, pump: Pump
+) -> None:
+    [shown] = [block for block in _blocks("platforms.md", "sh") if '"generic"' in block]
+    body = json.loads(re.search(r"-d '(.*)'", shown, re.DOTALL).group(1))  # type: ignore[union-attr]
+    caller = api.client("admin")
+    data(caller.post("/platforms", body), 201)
+    server, app = generic_stub.serve()
+    with server:
+        moved = {"base_url": server.base_url, "credential": "tok", "allow_private": True}
+        data(caller.patch("/platforms/acme", moved))
+        catalog.forget()
+        made = submit("platform:run", {"state": "ok"}, platform="acme")
+        pump.ends(made)
+        assert row(made.id, "status") == 4 and len(app.jobs) == 1
+    table = (DOCS / "platforms.md").read_text().partition("| option | meaning |")[2]
+    table = table.partition("\n\n")[0]
+    for struct in (Options, Call, Submit, Paths):
+        for name in struct.__struct_fields__:
+            assert f"`{name}`" in table, name
 
 
 @pytest.mark.req("C-02", "C-03")

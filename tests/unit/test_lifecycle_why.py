@@ -41,6 +41,7 @@ def _codes(**changes: object) -> list[str]:
         ({"breakers": (HoldingBreaker(name="kling", forced=True),)}, "breaker_forced"),
         ({"platform_disabled": "kling"}, "platform_disabled"),
         ({"parked": True}, "parked"),
+        ({"ambiguous": True, "state": State.RETRY, "run_at_s": 1_060}, "ambiguous"),
         ({"deadline_s": 999}, "deadline"),
         ({"state": State.SCHEDULED, "run_at_s": 1_060}, "delayed"),
         ({"state": State.RETRY, "run_at_s": 1_060}, "retry"),

@@ -36,7 +36,31 @@ def test_nothing_is_said_of_what_works(protocol: str) -> None:
     }
     more = OPTIONS if protocol == "generic" else {}
     assert told(protocol, credential="ak:sk", webhook_secret=secret, options=common | more) == []
-    assert told(protocol, base_url="http://127.0.0.1:8027") == []
+    assert told(protocol, base_url="http://127.0.0.1:8027", allow_private=True) == []
+    for later in ("http://intern.example:8027", "https://8.8.8.8/x", "http://[2606:4700::1111]"):
+        assert told(protocol, base_url=later) == []
+
+
+INNER: tuple[str, ...] = (
+    "127.0.0.1:8027",
+    "localhost",
+    "LOCALHOST.:80",
+    "api.localhost",
+    "10.1.2.3",
+    "127.1",
+)
+INNER += ("192.168.0.1", "169.254.169.254", "0x7f000001", "2130706433", "[::1]", "[fe80::1]")
+INNER += ("[::ffff:10.0.0.1]", "0.0.0.0", "[fd00::1]:8080")
+
+
+@pytest.mark.req("T-05", "A-04")
+@pytest.mark.parametrize("authority", INNER)
+def test_a_private_address_is_refused_where_it_is_said_unless_it_is_allowed(
+    authority: str,
+) -> None:
+    [said] = told(base_url=f"http://{authority}/v1")
+    assert said.startswith("base_url: ") and "allow_private" in said
+    assert told(base_url=f"http://{authority}/v1", allow_private=True) == []
 
 
 @pytest.mark.req("E-02", "T-04")

@@ -16,6 +16,7 @@ from jobs.management import cli
 from jobs.models import AuditEntry, MigrationRun, Platform, PlatformTask, Task, TaskInfo
 from jobs.operations import actions, credits, duties
 from jobs.operations.migration import writing
+from jobs.operations.migration.report import ALREADY
 from jobs.selectors import aliases
 from jobs.store import postgres
 from tests.support.engine import balance, entries
@@ -256,3 +257,20 @@ def test_a_source_that_grows_meanwhile_is_read_as_it_was_at_the_beginning(
     write = writing.write
     monkeypatch.setattr(writing, "write", grow)
     assert len(_migrate(source, "--apply", "--batch", "5")) == len(WANTED)
+
+
+def test_another_system_under_the_same_name_is_refused_before_its_first_row(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _migrate(source, "--apply")
+    before = _state()
+    other = sqlite_file(tmp_path / "other.db", [row(1, status="QUEUED"), row(900, status="QUEUED")])
+    with pytest.raises(CommandError, match="give its mapping another name") as error:
+        _migrate(other, "--apply")
+    assert "old.db" in str(error.value)
+    assert _state() == before
+    _migrate(other)
+    assert "give its mapping another name" in " ".join(capsys.readouterr().out.split())
+    lines = _migrate(other, "--apply", "--same-system")
+    assert [line["source_id"] for line in lines] == [1, 900]
+    assert [line["reason"] == ALREADY for line in lines] == [True, False]

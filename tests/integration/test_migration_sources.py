@@ -143,12 +143,3 @@ def test_a_table_under_another_name_and_with_other_columns_needs_a_mapping(tmp_p
     mapping.write_text(mapping.read_text().replace('status = "status"', 'status = "state"'))
     with pytest.raises(CommandError, match="has no column state"):
         _migrate(url, tmp_path / "r", "--mapping", str(mapping))
-
-
-def test_the_same_ids_of_another_system_are_warned_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("one", "two"):
-        url = old_gateway.sqlite_file(tmp_path / f"{name}.db", [row(1)])
-        _migrate(url, tmp_path / "r", "--apply")
-    assert "give its mapping another name" in " ".join(capsys.readouterr().out.split())

@@ -32,6 +32,11 @@ class Command(BaseCommand):
         )
         parser.add_argument("--apply", action="store_true", help="really migrate")
         parser.add_argument("--include-not-started", action="store_true")
+        parser.add_argument(
+            "--same-system",
+            action="store_true",
+            help="what was migrated under this mapping's name from another address is this system's",
+        )
         parser.add_argument("--batch", type=int, default=1000, help="rows per page (1 to 10000)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -48,6 +53,7 @@ class Command(BaseCommand):
                 apply=options["apply"],
                 not_started=options["include_not_started"],
                 batch=options["batch"],
+                same_system=options["same_system"],
                 actor=cli.actor(),
             )
             summary = self._run(job)

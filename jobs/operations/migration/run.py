@@ -31,7 +31,10 @@ _MOVED = (Action.ENQUEUE, Action.FAIL_REFUND)
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to migrate. Without `apply` nothing is written but the report. `once`: not if a run reached its end."""
+    """What to migrate. Without `apply` nothing is written but the report. `once`: not if a run reached its end.
+
+    `same_system`: rows of another source that were migrated under this mapping's name are rows of this one.
+    """
 
     source: str
     mapping: Mapping
@@ -41,6 +44,7 @@ class Job:
     not_started: bool = False
     batch: int = 1000
     once: bool = False
+    same_system: bool = False
     actor: str = writing.ACTOR
 
 
@@ -86,6 +90,7 @@ class _Pass:
         self._warnings: list[str] = []
 
     def run(self, progress: Progress) -> Summary:
+        self._check_others()
         columns = self._columns()
         id_column = self._job.mapping.columns.id
         expected, upto = self._source.span(id_column)
@@ -175,14 +180,25 @@ class _Pass:
             source_id=source_id, action=action, reason=reason, task_id=public, refund=refund
         )
 
+    def _check_others(self) -> None:
+        """Equal ids under one name count as migrated: another system's would be left behind. Raises Misconfigured."""
+        job = self._job
+        prefix = f"{job.mapping.name}:{job.table}@"
+        other = (
+            MigrationRun.objects.filter(name__startswith=prefix).exclude(name=self._name).first()
+        )
+        if other is None or job.same_system:
+            return
+        words = (
+            f"rows of {other.source} were migrated under the same name {job.mapping.name!r}: equal ids count as"
+            " migrated. If this is another system, give its mapping another name; if it is the same one under"
+            " another address, say so (--same-system)"
+        )
+        if job.apply:
+            raise Misconfigured(words)
+        self._warn(words)
+
     def _begin(self) -> None:
-        prefix = f"{self._job.mapping.name}:{self._job.table}@"
-        others = MigrationRun.objects.filter(name__startswith=prefix).exclude(name=self._name)
-        for other in others[:5]:
-            self._warn(
-                f"rows of {other.source} were migrated under the same name {self._job.mapping.name!r}: equal ids"
-                " count as migrated; if this is another system, give its mapping another name"
-            )
         self._known = writing.make_platforms(self._job.mapping)
         MigrationRun.objects.update_or_create(
             name=self._name,

@@ -184,10 +184,13 @@ def test_what_certainly_created_nothing_is_transient(server: StubServer) -> None
     assert "credential" in wrong.reason
     for config in (
         platform("replicate", "http://127.0.0.1:1"),
-        platform("replicate", server.base_url, allow_private=False),
         platform("replicate", server.base_url, "line\nfeed"),
     ):
         assert isinstance(talk(config, lambda a: a.submit(asked(payload()))), base.Transient)
+    guarded = platform("replicate", server.base_url, allow_private=False)
+    kept = talk(guarded, lambda a: a.submit(asked(payload())))
+    assert isinstance(kept, base.Rejected)
+    assert kept.unsent
 
 
 @pytest.mark.req("E-01")

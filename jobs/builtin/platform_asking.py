@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError, connection
 from jobs.builtin import platform_ends as ends
 from jobs.builtin import platform_steps as steps
 from jobs.builtin.platform_run import ask_unclaimed
-from jobs.builtin.platform_walk import Pair
+from jobs.builtin.platform_walk import Pair, Quiet, nobody
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.operations import platform_facts, platforms, polls
 from jobs.operations.platform_facts import PlatformFactsRow
@@ -22,10 +22,6 @@ from jobs.operations.runs import Run
 log = structlog.get_logger("platforms")
 
 Heard = tuple[Pair, Outcome]
-
-
-def _nobody(_task_id: str) -> None:
-    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,9 +64,7 @@ def take(queue_ids: Sequence[int], want: int, *, floor: datetime) -> Asking:
     )
 
 
-async def ask(
-    asking: Asking, report: Callable[[Heard], None], quiet: Callable[[str], None] = _nobody
-) -> None:
+async def ask(asking: Asking, report: Callable[[Heard], None], quiet: Quiet = nobody) -> None:
     """Ask all of them; reported is what has to be written, `quiet` hears of the others."""
     by_id = {run.id: (run, facts) for run, facts in asking.pairs}
     known = []

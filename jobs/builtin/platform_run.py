@@ -17,7 +17,7 @@ from jobs.builtin import platform_waits as waits
 from jobs.builtin.platform_hearing import Hearing
 from jobs.builtin.platform_http import client, db
 from jobs.builtin.platform_room import room_of
-from jobs.builtin.platform_walk import Pair, Quiet, Report, Walk
+from jobs.builtin.platform_walk import Pair, Quiet, Report, Walk, nobody
 from jobs.domain.errors import Misconfigured
 from jobs.domain.outcomes import Outcome
 from jobs.domain.states import Lane
@@ -84,7 +84,7 @@ async def _guarded(
     report: Callable[[Outcome], object],
     *,
     taken_s: float | None = None,
-    quiet: Quiet | None = None,
+    quiet: Quiet = nobody,
 ) -> None:
     """One platform's share. A defect in an adapter counts as a contact error of the tasks not yet answered for."""
     cycles = {run.id: facts.cycle for run, facts in group}
@@ -98,8 +98,7 @@ async def _guarded(
 
     def pass_by(task_id: str) -> None:
         reported.add(task_id)
-        if quiet is not None:
-            quiet(task_id)
+        quiet(task_id)
 
     try:
         await _platform(settings, group, note, taken_s, pass_by)

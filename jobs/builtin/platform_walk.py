@@ -12,7 +12,7 @@ Report = Callable[[Outcome], None]
 Quiet = Callable[[str], None]
 
 
-def _nobody(_task_id: str) -> None:
+def nobody(_task_id: str) -> None:
     """Nobody wants to know."""
 
 
@@ -29,7 +29,7 @@ class Walk:
     report: Report
     closed: bool
     taken_s: float | None = None
-    quiet: Quiet = _nobody
+    quiet: Quiet = nobody
 
 
-__all__ = ["Pair", "Quiet", "Report", "Walk"]
+__all__ = ["Pair", "Quiet", "Report", "Walk", "nobody"]

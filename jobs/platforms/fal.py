@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import httpx
-
 from jobs.domain.states import Status
 from jobs.platforms.base import (
     Accepted,
@@ -30,6 +28,7 @@ from jobs.platforms.base import (
     WebhookHint,
 )
 from jobs.platforms.complaints import CommonOptions, Complaint, address, gettext_noop
+from jobs.platforms.connections import Client
 from jobs.platforms.http import Answer, exchange, strict_json
 from jobs.platforms.webhooks import WebhookRefused, read_body, read_jwks, verify_fal
 from jobs.platforms.wire import (
@@ -90,7 +89,7 @@ class FalAdapter:
             )
             yield Complaint(field="options", message=message, params={"option": "jwks_url"})
 
-    def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: PlatformConfig, client: Client) -> None:
         self._wire = Wire(config, client)
         self._config = config
         self._client = client

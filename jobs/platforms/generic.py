@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from jobs.domain.errors import Misconfigured
@@ -31,6 +30,7 @@ from jobs.platforms.base import (
     TransientPoll,
     WebhookHint,
 )
+from jobs.platforms.connections import Client
 from jobs.platforms.generic_options import HOLE, Call, Options, complaints
 from jobs.platforms.webhooks import WebhookRefused, lower, read_body, verify_standard
 from jobs.platforms.wire import (
@@ -54,7 +54,7 @@ class GenericAdapter:
     options_type: ClassVar[type[Options]] = Options
     complaints = staticmethod(complaints)
 
-    def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: PlatformConfig, client: Client) -> None:
         self._wire = Wire(config, client)
         self._secret = config.webhook_secret
         try:

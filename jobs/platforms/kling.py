@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import httpx
-
 from jobs.domain.states import Status
 from jobs.platforms.base import (
     Accepted,
@@ -33,6 +31,7 @@ from jobs.platforms.base import (
     WebhookHint,
 )
 from jobs.platforms.complaints import Complaint, gettext_noop
+from jobs.platforms.connections import Client
 from jobs.platforms.http import Answer, NoAnswer
 from jobs.platforms.webhooks import WebhookRefused, read_body
 from jobs.platforms.wire import (
@@ -80,7 +79,7 @@ class KlingAdapter:
     def __init__(
         self,
         config: PlatformConfig,
-        client: httpx.AsyncClient,
+        client: Client,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._wire = Wire(config, client, strip="/v1")

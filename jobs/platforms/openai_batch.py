@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import httpx
+import aiohttp
 
 from jobs.domain.states import Status
 from jobs.platforms.base import (
@@ -33,6 +33,7 @@ from jobs.platforms.base import (
     WebhookHint,
 )
 from jobs.platforms.complaints import CommonOptions, Complaint, header_value, text_secret
+from jobs.platforms.connections import Client
 from jobs.platforms.webhooks import WebhookRefused, lower, read_body, verify_standard
 from jobs.platforms.wire import (
     Wire,
@@ -87,7 +88,7 @@ class OpenAIBatchAdapter:
         for option in ("organization", "project"):
             yield from header_value(option, config.options.get(option))
 
-    def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: PlatformConfig, client: Client) -> None:
         self._wire = Wire(config, client, strip="/v1")
         self._secret = config.webhook_secret
         self._headers = {"Authorization": f"Bearer {config.credential}"}
@@ -128,13 +129,11 @@ class OpenAIBatchAdapter:
         if not isinstance(requests, list) or not requests:
             return Rejected(reason="the payload needs `requests` (a list) or `input_file_id`")
         lines = "\n".join(json.dumps(_line(item, n, endpoint)) for n, item in enumerate(requests))
-        answer = await self._wire.call(
-            "POST",
-            "/v1/files",
-            self._headers,
-            data={"purpose": "batch"},
-            files={"file": ("batch.jsonl", lines.encode(), "application/jsonl")},
+        form = aiohttp.FormData({"purpose": "batch"})
+        form.add_field(
+            "file", lines.encode(), filename="batch.jsonl", content_type="application/jsonl"
         )
+        answer = await self._wire.call("POST", "/v1/files", self._headers, form=form)
         failure = submit_failure(answer)
         if isinstance(failure, Ambiguous):
             return Transient(reason=failure.reason)

@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import httpx
-
 from jobs.domain.states import Status
 from jobs.platforms.base import (
     Accepted,
@@ -29,6 +27,7 @@ from jobs.platforms.base import (
     TransientPoll,
     WebhookHint,
 )
+from jobs.platforms.connections import Client
 from jobs.platforms.webhooks import WebhookRefused, lower, read_body, verify_standard
 from jobs.platforms.wire import (
     Wire,
@@ -72,7 +71,7 @@ class ReplicateAdapter:
     protocol: ClassVar[str] = "replicate"
     supports_lookup: ClassVar[bool] = False
 
-    def __init__(self, config: PlatformConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: PlatformConfig, client: Client) -> None:
         self._wire = Wire(config, client, strip="/v1")
         self._secret = config.webhook_secret
         self._headers = {"Authorization": f"Bearer {config.credential}"}

@@ -30,9 +30,9 @@ from queues_admin.api.bodies import (
     Batch,
     OneTaskQuery,
     TaskChange,
-    TaskPartsQuery,
     TaskQuery,
     TenantQuery,
+    TenantShortListQuery,
 )
 from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
@@ -161,7 +161,7 @@ class Attempts(Api):
     @endpoint(
         summary="A task's runs",
         scope="read",
-        query=TaskPartsQuery,
+        query=TenantShortListQuery,
         of_any_tenant=True,
         data=Page[Attempt],
         raises=(NotFound,),
@@ -176,7 +176,7 @@ class Events(Api):
     @endpoint(
         summary="A task's timeline",
         scope="read",
-        query=TaskPartsQuery,
+        query=TenantShortListQuery,
         of_any_tenant=True,
         data=Page[TimelineEvent],
         raises=(NotFound,),

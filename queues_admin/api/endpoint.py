@@ -13,7 +13,14 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.views import APIView
 
-from jobs.domain.errors import Forbidden, Invalid, NotFound, TaskCenterError, TaskNotFound
+from jobs.domain.errors import (
+    Forbidden,
+    Invalid,
+    NotFound,
+    TaskCenterError,
+    TaskNotFound,
+    shortened,
+)
 from jobs.operations import audits, repeats, tenants
 from jobs.operations.keys import Caller
 from jobs.selectors.paging import part
@@ -254,7 +261,7 @@ def _name_as_sent(error: Exception, path: dict[str, str], call: Call | None) -> 
     """Who asked for a task by a name of their own hears that name, not the id behind it."""
     sent = path.get("task_id") or getattr(call.body if call else None, "task_id", None)
     if isinstance(error, TaskNotFound) and isinstance(sent, str):
-        error.details["task_id"] = sent
+        error.details["task_id"] = shortened(sent)
 
 
 def _note_refusal(spec: Endpoint, caller: Caller, request: HttpRequest, error: Forbidden) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from jobs.contract.reader import contract
 from jobs.models import Breaker, Platform
 from jobs.operations import tenants
 from jobs.operations.tasks import submit
@@ -63,7 +64,7 @@ def test_a_key_of_the_house_without_admin_hears_no_tenants_alerts(reader: ApiCli
 @pytest.mark.req("T-01", "A-02")
 def test_an_alert_on_a_tenants_queue_is_for_those_who_see_that_queue(engine: None) -> None:
     submit("debug:noop")
-    metrics = {a.metric for a in alerts.contract().all_alerts() if a.queue is None}
+    metrics = {a.metric for a in contract().all_alerts() if a.queue is None}
     numbers = [
         Figure(
             name=name,

@@ -67,6 +67,10 @@ class Site(AdminSite):
     def login_template(self) -> str | None:  # type: ignore[override]
         return "back_office/login.html" if settings.TASKCENTER["SECOND_FACTOR"] else None
 
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """What every page knows, those of django-rq too: the menu says when the installation is read-only."""
+        return {**super().each_context(request), "readonly": bool(settings.ASYNQ_READONLY)}
+
     def password_change(  # type: ignore[override]  # the form redirects when it is done
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

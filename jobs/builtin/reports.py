@@ -59,7 +59,7 @@ register("credits_by_account", statement="report_credits_by_account")
 register("dead_letters", statement="report_dead_letters")
 
 
-@task("report:generate", queue="low", timeout_s=900.0, scope="operate")
+@task("report:generate", queue="low", timeout_s=900.0, scope="operate", reads=True)
 def generate(payload: Report, context: Context) -> dict[str, object]:
     """Write `<name>-<task id>.csv`; a second run of the same task replaces its own file.
 

@@ -2,19 +2,36 @@
 
 `code` never changes, the docstring is the English message, `details` is JSON that helps to mend the call.
 A message may name details, `"There is no queue '%(queue)s'", queue=name`: whoever shows it translates it first.
-One table in the API maps classes to HTTP statuses.
+One table in the API maps classes to HTTP statuses. No error repeats more than a little of what it was given.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 _PLACE = re.compile(r"%\((\w+)\)s")
+_LONGEST, _KEPT, _MOST, _DEPTH = 1_000, 200, 100, 6
 
 
 def filled(template: str, details: Mapping[str, object]) -> str:
     """`%(name)s` replaced by details of that name; whatever else looks so is left alone."""
     return _PLACE.sub(lambda m: _shown(details[m[1]]) if m[1] in details else m[0], template)
+
+
+def shortened(value: object, depth: int = _DEPTH) -> object:
+    """What a refusal repeats of what it was given: long text, long lists and deep structures are cut."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else f"{value[:_KEPT]}…"
+    if depth == 0 and isinstance(value, dict | list | tuple | set | frozenset):
+        return "…"
+    if isinstance(value, dict):
+        first = itertools.islice(value.items(), _MOST)
+        return {shortened(k, depth - 1): shortened(v, depth - 1) for k, v in first}
+    if isinstance(value, list | tuple) and not all(isinstance(item, int) for item in value):
+        cut = [shortened(item, depth - 1) for item in value[:_MOST]]
+        return cut if len(value) <= _MOST else [*cut, "…"]
+    return value
 
 
 def _shown(value: object) -> str:
@@ -28,9 +45,10 @@ class TaskCenterError(Exception):
     faults: "tuple[TaskCenterError, ...]" = ()  # when several things are wrong: each of them
 
     def __init__(self, message: str | None = None, **details: object) -> None:
-        self.template = message or (type(self).__doc__ or "").strip().splitlines()[0]
-        self.details = details
-        self.message = filled(self.template, details)
+        template = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.template = template if len(template) <= _LONGEST else f"{template[:_KEPT]}…"
+        self.details = {name: shortened(value) for name, value in details.items()}
+        self.message = filled(self.template, self.details)
         super().__init__(self.message)
 
     def __str__(self) -> str:

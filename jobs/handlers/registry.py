@@ -45,6 +45,7 @@ class Handler:
     `internal`: only the engine itself submits it. `scope`: what an API key needs for it besides `submit`.
     `check(payload, tenant_id)` refuses at submit what could never run. `own`: it works on its tenant's things only.
     `total(task_id)` is the result of a parent whose shards have all succeeded; it only reads.
+    `reads`: for all its scope it changes nothing in here, and passes while the system is read-only.
     """
 
     name: str
@@ -70,6 +71,12 @@ class Handler:
     check: Check | None = None
     own: bool = False
     total: Callable[[UUID], Any] | None = None
+    reads: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether a submit of it is a change of the system itself, which ASYNQ_READONLY refuses."""
+        return self.scope != "submit" and not self.reads
 
     def limit_key_of(self, parsed: Any) -> str | None:
         """The key of the limit for one parsed payload; None: no limit."""
@@ -126,6 +133,7 @@ def task(
     check: Check | None = None,
     own: bool = False,
     total: Callable[[UUID], Any] | None = None,
+    reads: bool = False,
 ) -> Callable[[_F], _F]:
     """Register a function as the handler of task type `name`.
 
@@ -134,7 +142,8 @@ def task(
     `isolated=True` in a child process that can be killed. Raises Misconfigured for a name taken twice.
     `on_failure` and `on_exhausted` are called as `hook(payload, failure, error)`, see `jobs.handlers.failure`.
     `internal=True` hides it from callers of the API and the command line; `scope` is what a key needs for it: with
-    one beyond `submit` it is the default tenant's, unless `own`. `check(payload, tenant_id)` may refuse a submit.
+    one beyond `submit` it is the default tenant's, unless `own`, and refused while read-only, unless it `reads`.
+    `check(payload, tenant_id)` may refuse a submit.
     `total(task_id)` makes a parent's result when its last shard has succeeded: quick, reading only.
     `limit=3` runs at most three at once over all workers: of the type, or of each `limit_key`.
     """
@@ -174,6 +183,7 @@ def task(
             check=check,
             own=own or scope == "submit",
             total=total,
+            reads=reads,
         )
         return function
 

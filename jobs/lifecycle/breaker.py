@@ -135,6 +135,12 @@ def full_name(name: str) -> str:
     return name if name.startswith(("platform:", "service:")) else name_of(name)
 
 
+def is_houses(name: str) -> bool:
+    """Whether a breaker, by its name in full, is of the default tenant's platforms."""
+    kind, _, rest = name.partition(":")
+    return ("@" if kind == "service" else ":") not in rest
+
+
 def service_name(base_url: str, tenant: str = "") -> str:
     """The breaker of the service instance behind a URL: its host, and its port if it has one of its own.
 

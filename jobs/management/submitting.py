@@ -69,7 +69,7 @@ def submit(command: Cli, options: Options) -> None:
         given["limit"] = _number("limit", limit) if limit.isdecimal() else {"rate": limit}
     payload = _payload(options["payload"])
     request = unfolded(msgspec.structs.replace(cli.converted(given, TaskRequest), payload=payload))
-    if public_handler(request.type).scope != "submit":
+    if public_handler(request.type).changes:
         cli.refuse_if_readonly(f"task.submit {request.type}")
     tenant_id = cli.tenant_id(options)
     done = operations.submit_request(request, tenant_id=tenant_id, actor=cli.actor())

@@ -10,6 +10,7 @@ from jobs.domain.errors import InsufficientCredits, Invalid, NotFound
 from jobs.models import CreditEntry
 from jobs.operations.requests import Prepared
 from jobs.store import postgres
+from jobs.store.crashes import crash_at_commit, crash_point
 
 log = structlog.get_logger("credits")
 
@@ -47,7 +48,7 @@ def grant(*, user_id: int, amount: int, reason: str, actor: str, tenant_id: int 
         if account is None:
             raise NotFound("The account vanished while it was opened", user_id=user_id)
         _enter(account, CreditEntry.GRANT, amount, reason, actor)
-        [(_, balance)] = postgres.fetch("account_add", {"accounts": [account], "amounts": [amount]})
+        balance = _add({account: amount})[account]
     return Balance(account_id=account, user_id=user_id, balance=balance)
 
 
@@ -65,7 +66,7 @@ def adjust(*, user_id: int, amount: int, reason: str, actor: str, tenant_id: int
         )
         if balance + amount < 0:
             raise InsufficientCredits(balance=balance)
-        [(_, after)] = postgres.fetch("account_add", {"accounts": [account], "amounts": [amount]})
+        after = _add({account: amount})[account]
     return Balance(account_id=account, user_id=user_id, balance=after)
 
 
@@ -90,6 +91,7 @@ def charge(items: Sequence[Prepared]) -> None:
 
 def take(totals: dict[int, int], users: dict[int, int | None]) -> None:
     """Subtract totals from balances that cover them. Raises InsufficientCredits naming the users who are short."""
+    crash_point("entries_written")
     ordered = sorted(totals)
     rows = postgres.query(
         "WITH l AS MATERIALIZED (SELECT a.id, a.balance, x.n FROM account a"
@@ -102,6 +104,8 @@ def take(totals: dict[int, int], users: dict[int, int | None]) -> None:
         raise InsufficientCredits(
             users=[users[a] for a in short], needed=sum(totals[a] for a in short)
         )
+    crash_point("balances_moved")
+    crash_at_commit("books_committed")
 
 
 def pay_back(refunds: Iterable[tuple[int, int]]) -> int:
@@ -110,11 +114,20 @@ def pay_back(refunds: Iterable[tuple[int, int]]) -> int:
     for account, amount in refunds:
         totals[account] = totals.get(account, 0) + amount
     if totals:
-        ordered = sorted(totals)
-        postgres.fetch(
-            "account_add", {"accounts": ordered, "amounts": [totals[a] for a in ordered]}
-        )
+        _add(totals)
     return sum(totals.values())
+
+
+def _add(amounts: dict[int, int]) -> dict[int, int]:
+    """Add to balances, whose entries were just written: account -> its balance now."""
+    crash_point("entries_written")
+    ordered = sorted(amounts)
+    rows = postgres.fetch(
+        "account_add", {"accounts": ordered, "amounts": [amounts[a] for a in ordered]}
+    )
+    crash_point("balances_moved")
+    crash_at_commit("books_committed")
+    return dict(rows)
 
 
 def mismatches(*, limit: int = 100) -> list[tuple[int, int, int]]:

@@ -74,7 +74,7 @@ def execute(plan_id: int, *, actor: str, tenant_id: int = 1, count: int | None =
     """
     with transaction.atomic():
         plan = _lock(plan_id, tenant_id)
-        _expect(plan, PlanState.PREVIEW)
+        expect(plan, PlanState.PREVIEW)
         if not plan.tasks:
             raise Conflict("The plan has nothing to do", plan=plan_id)
         if count != plan.tasks and (count is not None or _must_type(plan)):
@@ -98,7 +98,7 @@ def pause(plan_id: int, *, tenant_id: int = 1, reason: str = "") -> None:
     """Stop before the next task; exact at its commit. Raises NotFound, Conflict."""
     with transaction.atomic():
         plan = _lock(plan_id, tenant_id)
-        _expect(plan, PlanState.RUNNING)
+        expect(plan, PlanState.RUNNING)
         plan.state, plan.state_reason, plan.task_id = PlanState.PAUSED, reason, None
         plan.save(update_fields=["state", "state_reason", "task_id"])
 
@@ -107,7 +107,7 @@ def resume(plan_id: int, *, tenant_id: int = 1) -> None:
     """Go on; outcomes seen so far no longer stop it. Raises NotFound, Conflict."""
     with transaction.atomic():
         plan = _lock(plan_id, tenant_id)
-        _expect(plan, PlanState.PAUSED)
+        expect(plan, PlanState.PAUSED)
         plan.state, plan.state_reason = PlanState.RUNNING, ""
         plan.watch_from = plan.last_id
         plan.save(update_fields=["state", "state_reason", "watch_from"])
@@ -204,7 +204,8 @@ def _lock(plan_id: int, tenant_id: int) -> Plan:
     return plan
 
 
-def _expect(plan: Plan, state: PlanState) -> None:
+def expect(plan: Plan, state: PlanState) -> None:
+    """Raises Conflict when the plan, as it was read, is in another state."""
     if plan.state != state:
         raise Conflict(
             "The plan is %(state)s, not %(wanted)s",

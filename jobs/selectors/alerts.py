@@ -7,6 +7,7 @@ import msgspec
 
 from jobs.contract.reader import contract
 from jobs.contract.shapes import Alert
+from jobs.lifecycle.breaker import is_houses
 from jobs.selectors.figures import Figure, figures
 
 _OPS: dict[str, Callable[[float, float], bool]] = {
@@ -31,17 +32,25 @@ class Firing(msgspec.Struct, frozen=True, kw_only=True):
     for_s: float
 
 
-def firing(numbers: list[Figure] | None = None) -> list[Firing]:
-    """Alerts on present values; those on a growth over time are Prometheus' business."""
+def firing(numbers: list[Figure] | None = None, *, house: bool = False) -> list[Firing]:
+    """Alerts on present values; those on a growth over time are Prometheus' business.
+
+    `house`: without those on queues and breakers of tenants.
+    """
     by_name = {f.name: f for f in (figures() if numbers is None else numbers)}
     found = [
         hit
         for alert in contract().all_alerts()
         if alert.aggregate == "value"
         for hit in _hits(alert, by_name)
+        if not house or _is_houses(hit.labels)
     ]
     order = ("critical", "warning", "info")
     return sorted(found, key=lambda hit: order.index(hit.severity))
+
+
+def _is_houses(labels: dict[str, str]) -> bool:
+    return ":" not in labels.get("queue", "") and is_houses(labels.get("breaker", ""))
 
 
 def _hits(alert: Alert, by_name: dict[str, Figure]) -> list[Firing]:

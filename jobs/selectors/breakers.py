@@ -7,7 +7,7 @@ import msgspec
 
 from jobs.domain.errors import NotFound
 from jobs.lifecycle import breaker as rules
-from jobs.lifecycle.breaker import Breaker, BreakerState, name_of, service_name
+from jobs.lifecycle.breaker import Breaker, BreakerState, is_houses, name_of, service_name
 from jobs.models import Platform
 from jobs.store import breakers as rows
 from jobs.store import catalog, postgres
@@ -50,24 +50,30 @@ def views(names: Iterable[str], *, staff: bool = True) -> dict[str, BreakerView]
 
 
 def listing(tenant_id: int | None = None) -> list[BreakerView]:
-    """All breakers, of platforms and of service instances, used or not yet; of a tenant: those of its platforms."""
-    if tenant_id is not None:
-        listed = views(sorted(_of_tenant(tenant_id)), staff=False).values()
+    """All breakers, of platforms and of service instances, used or not yet; of a tenant: those of its platforms.
+
+    Of the default tenant: the house's, of both kinds.
+    """
+    if tenant_id is not None and tenant_id != catalog.DEFAULT_TENANT:
+        listed = list(views(sorted(_of_tenant(tenant_id)), staff=False).values())
     else:
         known = {view.name: view for view in _read("ORDER BY name LIMIT %s", [_MOST])}
-        listed = (views(_configured()) | known).values()
+        found = (views(_configured()) | known).values()
+        listed = [view for view in found if tenant_id is None or is_houses(view.name)]
     return sorted(listed, key=lambda view: view.name)[:_MOST]
 
 
 def get(name: str, tenant_id: int | None = None) -> BreakerView:
     """One by its name in full. Raises NotFound for one that no platform has and nobody asked, or a stranger's."""
-    if tenant_id is not None:
+    of_house = tenant_id is None or tenant_id == catalog.DEFAULT_TENANT
+    if tenant_id is not None and not of_house:
         there = name in _of_tenant(tenant_id)
     else:
         there = bool(_read("WHERE name = %s", [name])) or name in _configured()
+        there = there and (tenant_id is None or is_houses(name))
     if not there:
         raise NotFound("There is no such breaker", breaker=name)
-    return views([name], staff=tenant_id is None)[name]
+    return views([name], staff=of_house)[name]
 
 
 def of_platform(name: str) -> list[BreakerView]:

@@ -38,14 +38,14 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def overview(tenant_id: int | None = None) -> Overview:
-    """Figures of the whole house; words of errors of one tenant alone, None: of all."""
+    """Figures of the whole house; words of errors, and alerts, of the default tenant alone, None: of all."""
     now = rates.read()
     return Overview(
         health=health.check(),
         totals=_totals(),
         rates=Rates(minute=rates.over(60.0, now), hour=rates.over(3600.0, now)),
         top_errors=top_errors(tenant_id),
-        alerts=alerts.firing(),
+        alerts=alerts.firing(house=tenant_id is not None),
     )
 
 

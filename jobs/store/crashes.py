@@ -5,6 +5,7 @@ import os
 import sys
 
 from django.conf import settings
+from django.db import transaction
 
 POINTS = (
     "after_commit",
@@ -17,6 +18,9 @@ POINTS = (
     "polls_claimed",
     "deletion_begun",
     "deletion_emptied",
+    "entries_written",
+    "balances_moved",
+    "books_committed",
 )
 
 
@@ -25,6 +29,12 @@ def crash_point(name: str) -> None:
     if name == _wanted():
         sys.stderr.flush()
         os._exit(137)
+
+
+def crash_at_commit(name: str) -> None:
+    """Die here as soon as the present transaction has committed, before anybody is answered."""
+    if name == _wanted():
+        transaction.on_commit(lambda: crash_point(name), robust=True)
 
 
 @functools.cache

@@ -74,7 +74,7 @@ def page(
     request: HttpRequest, template: str, *, title: str, status: int = 200, **facts: Any
 ) -> HttpResponse:
     """A page of the back office in the admin's frame."""
-    context = {**admin.site.each_context(request), "title": title, "readonly": read_only(), **facts}
+    context = {**admin.site.each_context(request), "title": title, **facts}
     return TemplateResponse(request, f"back_office/{template}", context, status=status)
 
 

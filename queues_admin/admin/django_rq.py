@@ -6,17 +6,22 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
 from django_rq import stats_views
 from django_rq.admin import QueueAdmin as RQQueueAdmin
 from django_rq.models import Dashboard
 from django_rq.urls import get_admin_urlpatterns
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 
 from jobs.operations import audits
 from queues_admin.admin.base import actor, address, may, read_only, refuse
 
 PERMISSION = "jobs.operate_queue"
+
+# What their views raise for a queue's number, a job's id or a page that there is not.
+_NOT_THERE = (LookupError, ValueError, NoSuchJobError, InvalidJobOperation)
 
 
 class GuardedRQAdmin(RQQueueAdmin):
@@ -58,6 +63,12 @@ class GuardedRQAdmin(RQQueueAdmin):
         return False
 
 
+def _why(request: HttpRequest) -> str:
+    if may(request, PERMISSION):
+        return "read-only (ASYNQ_READONLY)"
+    return f"needs {PERMISSION}"
+
+
 def _guarded(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -66,13 +77,13 @@ def _guarded(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
         if not allowed:
             if changes:
                 refuse(
-                    request,
-                    action="rq." + view.__name__,
-                    target=request.path,
-                    why=f"needs {PERMISSION}",
+                    request, action="rq." + view.__name__, target=request.path, why=_why(request)
                 )
             raise PermissionDenied
-        response = view(request, *args, **kwargs)
+        try:
+            response = view(request, *args, **kwargs)
+        except _NOT_THERE as error:
+            raise Http404(_("There is no such page of django-rq.")) from error
         if changes:
             audits.record(
                 actor=actor(request),

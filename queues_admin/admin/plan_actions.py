@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from jobs.builtin import plans as builtin
-from jobs.domain.plans import EVENTS, WATCHED, PlanAction
+from jobs.domain.plans import EVENTS, WATCHED, PlanAction, PlanState
 from jobs.models import Plan
 from jobs.operations import plans as operations
 from jobs.selectors import plan_view, plans
@@ -217,6 +217,8 @@ class _Verb:
 
 
 def _execute(plan: Plan, given: dict[str, Any], who: str) -> Done:
+    # the permissions were judged by this `plan`: frozen since, it may refund what was not known yet
+    operations.expect(plan, PlanState.PREVIEW)
     operations.execute(plan.pk, actor=who, tenant_id=plan.tenant_id, count=given.get("count"))
     message = _("The plan begins after the undo window; until then an abort changes nothing.")
     return Done(message=message, after={"tasks": plan.tasks})

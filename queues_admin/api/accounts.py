@@ -5,20 +5,33 @@ from jobs.operations import credits as operations
 from jobs.selectors import credits
 from jobs.selectors.credits import AccountView, EntryView
 from jobs.selectors.paging import Page
-from queues_admin.api.bodies import Grant, ListQuery
+from queues_admin.api.bodies import Grant, TenantListQuery, TenantQuery
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
 
 class Accounts(Api):
-    @endpoint(summary="All accounts", scope="read", query=ListQuery, data=Page[AccountView])
+    @endpoint(
+        summary="All accounts",
+        scope="read",
+        query=TenantListQuery,
+        data=Page[AccountView],
+        of_any_tenant=True,
+    )
     def get(self, call: Call) -> Reply:
-        q: ListQuery = call.query
+        q: TenantListQuery = call.query
         return Reply(data=credits.accounts(after=q.cursor, limit=q.limit, tenant_id=call.tenant_id))
 
 
 class Account(Api):
-    @endpoint(summary="A user's balance", scope="read", data=AccountView, raises=(NotFound,))
+    @endpoint(
+        summary="A user's balance",
+        scope="read",
+        data=AccountView,
+        raises=(NotFound,),
+        query=TenantQuery,
+        of_any_tenant=True,
+    )
     def get(self, call: Call, user_id: str) -> Reply:
         return Reply(data=credits.account(_user(user_id), call.tenant_id))
 
@@ -29,6 +42,8 @@ class Account(Api):
         body=Grant,
         data=AccountView,
         raises=(NotFound,),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call, user_id: str) -> Reply:
         asked: Grant = call.body
@@ -49,12 +64,13 @@ class Entries(Api):
     @endpoint(
         summary="A user's ledger, newest first",
         scope="read",
-        query=ListQuery,
+        query=TenantListQuery,
         data=Page[EntryView],
         raises=(NotFound,),
+        of_any_tenant=True,
     )
     def get(self, call: Call, user_id: str) -> Reply:
-        q: ListQuery = call.query
+        q: TenantListQuery = call.query
         return Reply(
             data=credits.entries(
                 _user(user_id), after=q.cursor, limit=q.limit, tenant_id=call.tenant_id

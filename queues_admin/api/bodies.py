@@ -34,7 +34,7 @@ class TaskQuery(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class TenantQuery(Body, frozen=True, kw_only=True):
-    """`tenant`: whose tasks are meant, by its slug; for admins of the default tenant."""
+    """`tenant`: whose things are meant, by its slug; for admins of the default tenant."""
 
     tenant: Short | None = None
 
@@ -57,7 +57,11 @@ class ShortListQuery(Body, frozen=True, kw_only=True):
     limit: Size = 100
 
 
-class TaskPartsQuery(ShortListQuery, frozen=True, kw_only=True):
+class TenantListQuery(ListQuery, frozen=True, kw_only=True):
+    tenant: Short | None = None
+
+
+class TenantShortListQuery(ShortListQuery, frozen=True, kw_only=True):
     tenant: Short | None = None
 
 

@@ -13,7 +13,14 @@ from django.http import HttpRequest, HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.views import APIView
 
-from jobs.domain.errors import Forbidden, Invalid, NotFound, TaskCenterError, TaskNotFound
+from jobs.domain.errors import (
+    Forbidden,
+    Invalid,
+    NotFound,
+    TaskCenterError,
+    TaskNotFound,
+    shortened,
+)
 from jobs.operations import audits, repeats, tenants
 from jobs.operations.keys import Caller
 from jobs.selectors.paging import part
@@ -58,7 +65,7 @@ class Endpoint:
 
 @dataclass(kw_only=True, slots=True)
 class Call:
-    """One authenticated request with what was parsed of it; `meant`: the tenant that an operator named."""
+    """One authenticated request with what was parsed of it; `meant`: the tenant that an operator named by `slug`."""
 
     request: HttpRequest
     caller: Caller
@@ -66,6 +73,7 @@ class Call:
     query: Any
     action: str
     meant: int | None = None
+    slug: str = ""
     address: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,7 +101,7 @@ class Call:
         """The tenant that the query names. Raises Forbidden, NotFound."""
         if self.sees is not None:
             raise Forbidden("`tenant` is for keys with scope admin of the default tenant")
-        self.meant = tenants.id_of(slug)
+        self.meant, self.slug = tenants.id_of(slug), slug
 
     def house_only(self) -> None:
         """What all tenants share is there for keys of the default tenant only. Raises NotFound."""
@@ -117,8 +125,12 @@ class Call:
     def audited(
         self, target: str, *, reason: str = "", before: Any = None
     ) -> Iterator[dict[str, Any]]:
-        """A change and its audit entry in one transaction; the dictionary yielded is what is noted as `after`."""
-        after: dict[str, Any] = {}
+        """A change and its audit entry in one transaction; the dictionary yielded is what is noted as `after`.
+
+        A tenant that was named is noted too: numbers of users and names of schedules are each tenant's own.
+        """
+        foreign = self.tenant_id != self.caller.tenant_id
+        after: dict[str, Any] = {"tenant": self.slug} if foreign else {}
         with transaction.atomic():
             yield after
             audits.record(
@@ -249,7 +261,7 @@ def _name_as_sent(error: Exception, path: dict[str, str], call: Call | None) -> 
     """Who asked for a task by a name of their own hears that name, not the id behind it."""
     sent = path.get("task_id") or getattr(call.body if call else None, "task_id", None)
     if isinstance(error, TaskNotFound) and isinstance(sent, str):
-        error.details["task_id"] = sent
+        error.details["task_id"] = shortened(sent)
 
 
 def _note_refusal(spec: Endpoint, caller: Caller, request: HttpRequest, error: Forbidden) -> None:

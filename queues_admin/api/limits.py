@@ -15,7 +15,7 @@ def check_type(call: Call, name: str) -> Handler:
     """Raises UnknownType (also for what only the engine submits), Forbidden (no scope for it, or read-only)."""
     found = public_handler(name)
     call.require(found.scope)
-    if found.scope != "submit":
+    if found.changes:
         auth.refuse_if_readonly()
     if not found.own and not call.of_house:
         # it works on what belongs to all tenants

@@ -196,6 +196,7 @@ def _responses(spec: "Endpoint", *, changes: bool) -> dict[str, Any]:
         *(_BODY if spec.body is not None else ()),
         *((409,) if changes else ()),
         *(errors.status_of(e) for e in spec.raises),
+        *([404] if spec.of_any_tenant else []),  # the tenant that was named
     }
     for status in sorted(bad):
         found[str(status)] = _error(status)

@@ -12,7 +12,7 @@ from jobs.selectors import plans
 from jobs.selectors.paging import Page
 from jobs.selectors.plan_view import PlanItemView, PlanView
 from jobs.selectors.plans import PlanFilter
-from queues_admin.api.bodies import Body, ListQuery, Reason
+from queues_admin.api.bodies import Body, Reason, TenantListQuery, TenantQuery
 from queues_admin.api.endpoint import Api, Call, endpoint, steering
 from queues_admin.api.envelope import Reply
 
@@ -37,12 +37,18 @@ class Execute(Body, frozen=True, kw_only=True):
     count: int | None = None
 
 
-class PlanItemQuery(ListQuery, frozen=True, kw_only=True):
+class PlanItemQuery(TenantListQuery, frozen=True, kw_only=True):
     state: Literal["waiting", "done", "skipped", "failed"] | None = None
 
 
 class Plans(Api):
-    @endpoint(summary="All plans, newest first", scope="read", query=ListQuery, data=Page[PlanView])
+    @endpoint(
+        summary="All plans, newest first",
+        scope="read",
+        query=TenantListQuery,
+        data=Page[PlanView],
+        of_any_tenant=True,
+    )
     def get(self, call: Call) -> Reply:
         found = plans.listing(
             after=call.query.cursor, limit=call.query.limit, tenant_id=call.tenant_id
@@ -56,6 +62,8 @@ class Plans(Api):
         body=PlanNew,
         data=PlanView,
         statuses=(201,),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call) -> Reply:
         given: PlanNew = call.body
@@ -77,7 +85,12 @@ class Plans(Api):
 
 class Plan(Api):
     @endpoint(
-        summary="One plan: preview and progress", scope="read", data=PlanView, raises=(NotFound,)
+        summary="One plan: preview and progress",
+        scope="read",
+        data=PlanView,
+        raises=(NotFound,),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def get(self, call: Call, plan_id: str) -> Reply:
         return Reply(data=plans.get(_id(plan_id), call.tenant_id))
@@ -90,6 +103,7 @@ class Items(Api):
         query=PlanItemQuery,
         data=Page[PlanItemView],
         raises=(NotFound,),
+        of_any_tenant=True,
     )
     def get(self, call: Call, plan_id: str) -> Reply:
         plan = plans.get(_id(plan_id), call.tenant_id)
@@ -107,6 +121,8 @@ class ExecuteView(Api):
         optional_body=True,
         data=PlanView,
         raises=(NotFound, Conflict),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call, plan_id: str) -> Reply:
         number = _id(plan_id)
@@ -125,6 +141,8 @@ class Pause(Api):
         action="plan.pause",
         data=PlanView,
         raises=(NotFound, Conflict),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call, plan_id: str) -> Reply:
         number, reason = _id(plan_id), call.body.reason
@@ -139,6 +157,8 @@ class Resume(Api):
         action="plan.resume",
         data=PlanView,
         raises=(NotFound, Conflict),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call, plan_id: str) -> Reply:
         number = _id(plan_id)
@@ -153,6 +173,8 @@ class Abort(Api):
         action="plan.abort",
         data=PlanView,
         raises=(NotFound, Conflict),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call, plan_id: str) -> Reply:
         number, reason = _id(plan_id), call.body.reason

@@ -12,15 +12,27 @@ from jobs.selectors.schedules import ScheduleView, Tick
 from jobs.selectors.task_view import TaskView
 from queues_admin.api import limits
 from queues_admin.api.answers import Done
-from queues_admin.api.bodies import SCHEDULE_FIELDS, SCHEDULE_OPTIONS, ScheduleBody, ShortListQuery
+from queues_admin.api.bodies import (
+    SCHEDULE_FIELDS,
+    SCHEDULE_OPTIONS,
+    ScheduleBody,
+    TenantQuery,
+    TenantShortListQuery,
+)
 from queues_admin.api.endpoint import Api, Call, endpoint
 from queues_admin.api.envelope import Reply
 
 
 class Schedules(Api):
-    @endpoint(summary="All schedules", scope="read", query=ShortListQuery, data=Page[ScheduleView])
+    @endpoint(
+        summary="All schedules",
+        scope="read",
+        query=TenantShortListQuery,
+        data=Page[ScheduleView],
+        of_any_tenant=True,
+    )
     def get(self, call: Call) -> Reply:
-        q: ShortListQuery = call.query
+        q: TenantShortListQuery = call.query
         return Reply(data=schedules.listing(call.tenant_id, after=q.cursor, limit=q.limit))
 
     @endpoint(
@@ -31,6 +43,8 @@ class Schedules(Api):
         data=ScheduleView,
         statuses=(201,),
         raises=(Conflict, QueueFull),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call) -> Reply:
         fields, options = _given(call)
@@ -42,7 +56,14 @@ class Schedules(Api):
 
 
 class Schedule(Api):
-    @endpoint(summary="One schedule", scope="read", data=ScheduleView, raises=(NotFound,))
+    @endpoint(
+        summary="One schedule",
+        scope="read",
+        data=ScheduleView,
+        raises=(NotFound,),
+        query=TenantQuery,
+        of_any_tenant=True,
+    )
     def get(self, call: Call, schedule_id: str) -> Reply:
         return Reply(data=schedules.get(_id(schedule_id), call.tenant_id))
 
@@ -53,6 +74,8 @@ class Schedule(Api):
         body=ScheduleBody,
         data=ScheduleView,
         raises=(NotFound, Conflict, QueueFull),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def patch(self, call: Call, schedule_id: str) -> Reply:
         number = _id(schedule_id)
@@ -70,6 +93,8 @@ class Schedule(Api):
         action="schedule.delete",
         data=Done,
         raises=(NotFound,),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def delete(self, call: Call, schedule_id: str) -> Reply:
         number = _id(schedule_id)
@@ -86,6 +111,8 @@ class Pause(Api):
         action="schedule.pause",
         data=ScheduleView,
         raises=(NotFound,),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call, schedule_id: str) -> Reply:
         return _switch(call, _id(schedule_id), on=False)
@@ -98,6 +125,8 @@ class Resume(Api):
         action="schedule.resume",
         data=ScheduleView,
         raises=(NotFound, QueueFull),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call, schedule_id: str) -> Reply:
         return _switch(call, _id(schedule_id), on=True)
@@ -111,6 +140,8 @@ class Run(Api):
         data=TaskView,
         statuses=(201,),
         raises=(NotFound, Conflict, QueueFull, InsufficientCredits),
+        query=TenantQuery,
+        of_any_tenant=True,
     )
     def post(self, call: Call, schedule_id: str) -> Reply:
         number = _id(schedule_id)
@@ -127,9 +158,10 @@ class Ticks(Api):
     @endpoint(
         summary="A schedule's last ticks",
         scope="read",
-        query=ShortListQuery,
+        query=TenantShortListQuery,
         data=Page[Tick],
         raises=(NotFound,),
+        of_any_tenant=True,
     )
     def get(self, call: Call, schedule_id: str) -> Reply:
         return call.page(schedules.ticks(_id(schedule_id), call.tenant_id).items)

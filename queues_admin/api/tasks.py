@@ -24,15 +24,15 @@ from jobs.selectors.paging import Page
 from jobs.selectors.task_filters import TaskFilter
 from jobs.selectors.task_history import Attempt, TimelineEvent
 from jobs.selectors.task_view import TaskView
-from queues_admin.api import errors, limits, parsing, submitted, waiting
+from queues_admin.api import auth, errors, limits, parsing, submitted, waiting
 from queues_admin.api.answers import BatchItem, BatchResult, ItemError
 from queues_admin.api.bodies import (
     Batch,
     OneTaskQuery,
     TaskChange,
-    TaskPartsQuery,
     TaskQuery,
     TenantQuery,
+    TenantShortListQuery,
 )
 from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
 from queues_admin.api.envelope import Reply
@@ -161,7 +161,7 @@ class Attempts(Api):
     @endpoint(
         summary="A task's runs",
         scope="read",
-        query=TaskPartsQuery,
+        query=TenantShortListQuery,
         of_any_tenant=True,
         data=Page[Attempt],
         raises=(NotFound,),
@@ -176,7 +176,7 @@ class Events(Api):
     @endpoint(
         summary="A task's timeline",
         scope="read",
-        query=TaskPartsQuery,
+        query=TenantShortListQuery,
         of_any_tenant=True,
         data=Page[TimelineEvent],
         raises=(NotFound,),
@@ -209,6 +209,7 @@ def read(call: Call, task_id: str) -> Reply:
         view = tasks.get(found, call.tenant_id)
     if call.query.wait and view.finished_at is None and view.state != "archived":
         waiting.until_ended(found, call.query.wait, caller=call.caller.key_id)
+        auth.caller_of(call.request)  # a key that was revoked meanwhile hears nothing more
         with call.wall():
             view = tasks.get(found, call.tenant_id)
     return Reply(data=view)

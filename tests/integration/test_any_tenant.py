@@ -3,6 +3,7 @@
 import pytest
 from django.core.management.base import CommandError
 from django.test import Client
+from django.utils import timezone
 
 from jobs.models import Account, AuditEntry, Task
 from jobs.operations import credits, keys, tenants
@@ -148,3 +149,107 @@ def test_dead_letters_of_one_tenant_are_emptied_from_the_command_line(acme: ApiC
 
 def row_paused(name: str) -> bool:
     return bool(run_json("queues", "stats")[name]["paused"])
+
+
+def _granted(tenant_id: int, user_id: int, amount: int) -> None:
+    credits.grant(user_id=user_id, amount=amount, reason="x", actor="test", tenant_id=tenant_id)
+
+
+@pytest.mark.req("T-01", "A-02", "C-01", "T-06")
+def test_an_admin_of_the_default_tenant_reads_and_grants_on_a_tenants_accounts_by_naming_it(
+    house: ApiClient, acme: ApiClient
+) -> None:
+    _granted(tenants.id_of("acme"), 7, 100)
+    _granted(1, 7, 5)
+    grant = {"grant": 20, "reason": "for them"}
+    assert data(house.post("/accounts/7?tenant=acme", grant))["balance"] == 120
+    assert data(house.get("/accounts/7?tenant=acme"))["balance"] == 120
+    assert data(house.get("/accounts/7"))["balance"] == 5
+    assert [a["balance"] for a in data(house.get("/accounts?tenant=acme"))["items"]] == [120]
+    entries = data(house.get("/accounts/7/entries?tenant=acme"))["items"]
+    assert [entry["amount"] for entry in entries] == [20, 100]
+    noted = AuditEntry.objects.get(action="account.grant")
+    assert (noted.tenant_id, noted.target) == (1, "account:7")
+    assert noted.after is not None and noted.after["tenant"] == "acme"
+    error(house.get("/accounts?tenant=nobody"), 404)
+    error(house.post("/accounts/7?tenant=nobody", grant), 404)
+
+
+@pytest.mark.req("T-01", "A-02", "D-06")
+def test_an_admin_of_the_default_tenant_keeps_a_tenants_schedules_by_naming_it(
+    house: ApiClient, acme: ApiClient
+) -> None:
+    body = {"name": "nightly", "cron": "@daily", "type": "debug:noop"}
+    made = data(house.post("/schedules?tenant=acme", body), 201)
+    path = f"/schedules/{made['id']}"
+    assert data(acme.get(path))["name"] == "nightly"
+    assert data(house.get("/schedules"))["items"] == []
+    for method, tail in (("GET", ""), ("GET", "/ticks"), ("POST", "/run"), ("DELETE", "")):
+        error(house.call(method, f"{path}{tail}", None), 404)
+    assert data(house.patch(f"{path}?tenant=acme", {"cron": "@hourly"}))["cron"] == "@hourly"
+    assert data(house.post(f"{path}/pause?tenant=acme"))["enabled"] is False
+    assert data(house.post(f"{path}/resume?tenant=acme"))["enabled"] is True
+    task = data(house.post(f"{path}/run?tenant=acme"), 201)
+    assert task["queue"] == "acme:default"
+    assert len(data(house.get(f"{path}/ticks?tenant=acme"))["items"]) == 1
+    data(house.delete(f"{path}?tenant=acme"))
+    assert data(acme.get("/schedules"))["items"] == []
+    houses_own = {"name": "syncs", "cron": "@daily", "type": "cleanup:expired"}
+    error(house.post("/schedules?tenant=acme", houses_own), 422)
+
+
+@pytest.mark.req("T-01", "A-05")
+def test_an_admin_of_the_default_tenant_plans_for_a_tenant_by_naming_it(
+    house: ApiClient, acme: ApiClient
+) -> None:
+    theirs, mine = _task(acme, business_id="b"), _task(house, business_id="b")
+    wanted = {"action": "cancel", "filter": {"business_id": "b"}, "reason": "x"}
+    made = data(house.post("/plans?tenant=acme", wanted), 201)
+    path = f"/plans/{made['id']}"
+    items = data(house.get(f"{path}/items?tenant=acme"))["items"]
+    assert [item["task_id"] for item in items] == [theirs] != [mine]
+    assert [p["id"] for p in data(house.get("/plans?tenant=acme"))["items"]] == [made["id"]]
+    assert data(house.get("/plans"))["items"] == []
+    for method, tail in (("GET", ""), ("GET", "/items"), ("POST", "/execute"), ("POST", "/abort")):
+        error(house.call(method, f"{path}{tail}", None), 404)
+    for verb, state in (("execute", "running"), ("pause", "paused"), ("resume", "running")):
+        assert data(house.post(f"{path}/{verb}?tenant=acme"))["state"] == state
+    assert data(house.post(f"{path}/abort?tenant=acme"))["state"] == "aborted"
+    assert data(acme.get(path))["state"] == "aborted"
+
+
+@pytest.mark.req("T-01", "S01")
+def test_nobody_else_names_a_tenant_for_accounts_schedules_or_plans(
+    house: ApiClient, acme: ApiClient
+) -> None:
+    other = _of(tenants.create("other").pk, "admin")
+    own, reader = _of(tenants.id_of("acme"), "admin"), api.client("read", "operate")
+    _granted(tenants.id_of("acme"), 7, 100)
+    schedule = {"name": "n", "cron": "@daily", "type": "debug:noop"}
+    plan = {"action": "cancel", "filter": {"user_id": 7}}
+    for client in (other, own, reader):
+        for path in ("/accounts", "/accounts/7", "/accounts/7/entries", "/schedules", "/plans"):
+            error(client.get(f"{path}?tenant=acme"), 403)
+        for path, body in (
+            ("/accounts/7", {"grant": 1, "reason": "x"}),
+            ("/schedules", schedule),
+            ("/plans", plan),
+        ):
+            error(client.post(f"{path}?tenant=acme", body), 403)
+    assert data(own.get("/accounts/7"))["balance"] == 100
+    assert data(own.get("/schedules"))["items"] == data(own.get("/plans"))["items"] == []
+
+
+@pytest.mark.req("T-01", "D-05", "C-03")
+def test_the_command_line_writes_a_tenants_statement_with_tenant(acme: ApiClient) -> None:
+    _granted(tenants.id_of("acme"), 7, 100)
+    _granted(1, 8, 5)
+    month = timezone.now().strftime("%Y-%m")
+    for which in ([], ["--user", "7"]):
+        asked = ["ledger", "statement", "--month", month, "--tenant", "acme", *which]
+        lines = run_json(*asked)["lines"]
+        assert [(x["user_id"], x["balance"]) for x in lines] == [(7, 0), (7, 100), (7, 100)]
+    with pytest.raises(CommandError, match="no such tenant"):
+        run("ledger", "statement", "--month", month, "--tenant", "nobody")
+    with pytest.raises(CommandError, match="no account"):
+        run("ledger", "statement", "--month", month, "--user", "7")

@@ -1,18 +1,22 @@
 """Who may call what: keys, scopes, read-only mode, and the audit log of it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection
 from django.test import Client
 from django.urls import URLPattern
 
 from jobs.models import AuditEntry
-from jobs.operations import audits, keys, tenants
+from jobs.operations import actions, audits, keys, tenants
+from jobs.operations.tasks import submit
 from jobs.store import postgres
-from queues_admin.api import auth, urls
+from queues_admin.api import auth, urls, waiting
 from tests.support import api
 from tests.support.api import ApiClient, data, error
+from tests.support.wait import eventually
 
 NOOP = {"type": "debug:noop"}
 
@@ -231,3 +235,25 @@ def test_another_tenants_key_finds_nothing_by_any_id(admin: ApiClient) -> None:
     for path in ("/tasks", "/accounts", "/schedules"):
         assert data(stranger.get(path))["items"] == []
     assert data(admin.get(f"/tasks/{task_id}"))["state"] == "scheduled"
+
+
+@pytest.mark.req("S05", "T-02")
+def test_a_key_that_is_revoked_while_it_waits_for_a_tasks_end_hears_nothing_of_it(
+    admin: ApiClient,
+) -> None:
+    task = submit("debug:noop", process_in=600)
+    waiter = api.client("read", name="leaked")
+    with ThreadPoolExecutor(1) as pool:
+
+        def wait() -> int:
+            try:
+                return int(waiter.get(f"/tasks/{task.task_id}?wait=20").status_code)
+            finally:
+                connection.close()
+
+        answered = pool.submit(wait)
+        eventually(lambda: len(waiting._waiters) == 1)
+        key_id = waiter.key.split("_")[2]
+        data(admin.delete(f"/keys/{key_id}"))
+        actions.cancel(task.id, actor="test")
+        assert answered.result(30) == 401

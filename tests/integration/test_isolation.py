@@ -139,19 +139,20 @@ def _tries(e: Estate) -> dict[str, list[tuple[str, Any, set[int]]]]:
         ],
         "GET queues": [("", None, {200})],
         "GET workers": [("", None, {404})],
-        "GET schedules": [("", None, {200})],
+        "GET schedules": [("", None, {200}), (f"?tenant={e.slug}", None, {403})],
         "POST schedules": [
             ("", {"name": "n", "cron": "@daily", **body}, {422}) for body in wrong[1:]
         ],
-        "GET plans": [("", None, {200})],
+        "GET plans": [("", None, {200}), (f"?tenant={e.slug}", None, {403})],
         "POST plans": [
             ("", {"action": "cancel", "filter": {"queue": e.queue}}, {422}),
             ("", {"action": "cancel", "filter": {"user_id": USER}}, {201}),
+            (f"?tenant={e.slug}", {"action": "cancel", "filter": {"user_id": USER}}, {403}),
         ],
         "GET platforms": [("", None, {200})],
         "POST platforms": [],  # names are each tenant's own: test_tenants
         "GET breakers": [("", None, {200})],
-        "GET accounts": [("", None, {200})],
+        "GET accounts": [("", None, {200}), (f"?tenant={e.slug}", None, {403})],
         "GET keys": [("", None, {200})],
         "POST keys": [("", {"name": "k", "scopes": ["read"], "tenant": e.slug}, {422})],
         "GET tenants": [("", None, {404})],

@@ -165,7 +165,7 @@ def test_the_house_sees_and_forces_a_tenants_service_breaker_by_its_own_name(
 ) -> None:
     tenant = _tenants_platform("acme", stub.server.base_url)
     name = f"service:acme@{stub.server.base_url.partition('://')[2]}"
-    house = api.client("operate", "read")
+    house = api.client("admin")
     assert name in [one["name"] for one in data(house.get("/breakers"))["items"]]
     data(house.post(f"/breakers/{name}", {"state": "OPEN", "for": 600, "reason": "abuse"}))
     made = _asked(tenant)

@@ -100,11 +100,12 @@ def test_a_start_migrates_nothing(read_only: Settings, tmp_path: Path) -> None:
     assert Task.objects.count() == 0
 
 
+_REPORT: dict[str, Any] = {"type": "report:generate", "payload": {"name": "tasks_by_day"}}
 _CHANGES: list[dict[str, Any]] = [
     {"type": "sweep:collect"},
     {"type": "cleanup:expired"},
     {"type": "TaskScheduled", "payload": {"type": "sweep:collect", "in": 60}},
-    {"type": "report:generate", "payload": {"name": "tasks_by_day"}},
+    {"type": "TaskPeriodic", "payload": {"name": "n", "cron": "@daily", **_REPORT}},
 ]
 
 
@@ -127,3 +128,19 @@ def test_the_command_line_submits_plain_types_only(read_only: Settings) -> None:
     cli.run("tasks", "submit", "debug:noop")
     assert AuditEntry.objects.filter(refused=True).count() == 1
     assert Task.objects.count() == 1
+
+
+@pytest.mark.req("A-06", "T-02", "D-05")
+def test_a_report_only_reads_and_may_be_asked_for_while_read_only(read_only: Settings) -> None:
+    task = api.data(api.client("operate", "submit").post("/tasks", _REPORT), 201)
+    assert task["type"] == "report:generate"
+    later = {"type": "TaskScheduled", "payload": {**_REPORT, "in": 60}}
+    api.data(api.client("operate", "submit", name="b").post("/tasks", later), 201)
+    cli.run("tasks", "submit", "report:generate", '{"name": "tasks_by_day"}')
+    assert Task.objects.count() == 3
+    said = api.error(api.client("submit", name="c").post("/tasks", _REPORT), 403)
+    assert said["details"] == {"scope": "operate"}
+    refused = api.client("operate", name="d").post(
+        "/schedules", {"name": "n", "cron": "@daily", **_REPORT}
+    )
+    assert api.error(refused, 403)["details"] == {"readonly": True}

@@ -12,7 +12,7 @@ from rich.table import Table
 from jobs.builtin.reports import safe
 from jobs.domain.errors import Invalid
 from jobs.management import tables
-from jobs.management.cli import AddVerb, Cli, Options
+from jobs.management.cli import AddVerb, Cli, Options, of_tenant, tenant_id
 from jobs.selectors import statements
 from jobs.selectors.statements import Checked, Line
 
@@ -23,7 +23,9 @@ class Command(Cli):
     def verbs(self, add: AddVerb) -> None:
         add("check", _check, "exit status 1 when a balance is not the sum of its entries")
         statement = add("statement", _statement, "a month of one account, or of all, as CSV")
-        statement.add_argument("--user", type=int, default=None, help="default: all accounts")
+        of_tenant(statement).add_argument(
+            "--user", type=int, default=None, help="default: all of its accounts"
+        )
         statement.add_argument("--month", required=True, metavar="YYYY-MM", help="in UTC")
         statement.add_argument("--output", type=Path, default=None, help="file; default stdout")
 
@@ -52,7 +54,7 @@ def _table(wrong: list[Checked]) -> Table:
 
 
 def _statement(command: Cli, options: Options) -> None:
-    lines = _lines(options["user"], options["month"])
+    lines = _lines(options["user"], options["month"], tenant_id(options))
     target: Path | None = options["output"]
     if options["json"]:
         if target is not None:
@@ -65,11 +67,15 @@ def _statement(command: Cli, options: Options) -> None:
         command.stderr.write(f"written to {target}")
 
 
-def _lines(user_id: int | None, month: str) -> Iterator[Line]:
+def _lines(user_id: int | None, month: str, tenant: int) -> Iterator[Line]:
     statements.month_of(month)
     if user_id is not None:
-        return statements.statement(user_id, month)
-    return (line for user in statements.users() for line in statements.statement(user, month))
+        return statements.statement(user_id, month, tenant)
+    return (
+        line
+        for user in statements.users(tenant)
+        for line in statements.statement(user, month, tenant)
+    )
 
 
 def _to_file(target: Path, lines: Iterator[Line]) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from jobs.domain import ids
 from jobs.domain.errors import Invalid
 from jobs.domain.states import State, state_from_wire, status_from_wire
-from jobs.handlers.registry import canonical
+from jobs.handlers.registry import canonical, internal_names
 from jobs.store import catalog, sealed
 
 _LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
@@ -16,7 +16,10 @@ _MAX_PATH = 8
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """`queue` matches the queue or the origin queue, `parent` its shards; `payload`: dotted paths,  values as text."""
+    """`queue` matches the queue or the origin queue, `parent` its shards; `payload`: dotted paths, values as text.
+
+    `internal`: only tasks that the engine itself submitted, or only those of others; None: both.
+    """
 
     state: str | None = None
     status: str | None = None
@@ -31,6 +34,7 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     q: str | None = None
+    internal: bool | None = None
     payload: dict[str, str] = {}
 
 
@@ -72,6 +76,9 @@ class Where:
                 value = catalog.full_name(self.params["tenant"], value)
             if value is not None:
                 self.add(f"i.{column} = %({column})s", **{column: value})
+        if wanted.internal is not None:
+            among = "= ANY" if wanted.internal else "<> ALL"
+            self.add(f"i.type {among}(%(internal)s::text[])", internal=internal_names())
         if wanted.parent is not None:
             parent = ids.parse_id(wanted.parent, self.params["tenant"])
             self.add("t.parent_id = %(parent)s", parent=parent)

@@ -70,7 +70,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """Say what is to be planned; the POST freezes it and leads to the preview."""
     action = _action(request.GET.get("action", ""))
     wanted, tenant_id = _wanted(request), chosen(request)
-    if not plans.stored(wanted):
+    if not plans.stored(wanted).keys() - {"internal"}:
         raise Http404(_("A plan needs a filter."))
     made: list[int] = []
 
@@ -194,6 +194,8 @@ def _wanted(request: HttpRequest) -> PlanFilter:
         for name, text in request.GET.dict().items()
         if name in known and text
     }
+    if given.get("internal") == "all":
+        del given["internal"]
     if "states" in given:
         given["states"] = given["states"].split(",")
     try:

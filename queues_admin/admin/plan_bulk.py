@@ -17,11 +17,14 @@ from queues_admin.admin.plan_actions import PlanButton, least
 from queues_admin.admin.plan_words import ACTIONS
 from queues_admin.admin.whose import slug
 
+_INTERNAL = {None: "all", True: "true", False: "false"}
+
 
 def buttons(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[PlanButton]:
     """The list's buttons for all tasks (of the tenant) that its filter shows."""
     given = _plannable(wanted)
-    if not given or read_only():
+    given["internal"] = _INTERNAL[wanted.internal]
+    if len(given) == 1 or read_only():
         return []
     tenant = slug(tenant_id)
     whose = {"tenant": tenant} if tenant else {}
@@ -45,9 +48,11 @@ def lacking(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[st
 
 
 def _plannable(wanted: TaskFilter) -> dict[str, Any]:
-    """A list's filter as that of a plan; empty when no plan can have it."""
+    """A list's filter as that of a plan, but for internal tasks; empty when no plan can have it."""
     fields = {name: getattr(wanted, name) for name in TaskFilter.__struct_fields__}
-    return {} if wanted.payload else plans.stored(PlanFilter(**fields))
+    given = {} if wanted.payload else plans.stored(PlanFilter(**fields))
+    given.pop("internal", None)
+    return given
 
 
 def _offered(wanted: TaskFilter, tenant_id: int) -> list[PlanAction]:

@@ -67,6 +67,8 @@ def filter_words(given: dict[str, Any]) -> str:
     for name, value in given.items():
         if name == "payload":
             parts += [f"payload.{path} = {text}" for path, text in value.items()]
+        elif name == "internal":
+            parts.append(_("internal tasks only") if value else _("no internal tasks"))
         elif isinstance(value, list):
             parts.append(f"{name} = {_(' or ').join(value)}")
         else:

@@ -40,6 +40,15 @@ class Tab:
     chosen: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One of a few views of the list; `query` is its address."""
+
+    label: str
+    query: str
+    chosen: bool
+
+
 @admin.register(Task)
 class TaskAdmin(BackOffice):
     show_full_result_count = False
@@ -91,6 +100,8 @@ def _frame(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> dict[str
         "tenant_id": tenant_id,
         "many_tenants": Tenant.objects.exclude(pk=catalog.DEFAULT_TENANT).exists(),
         "state": wanted.state,
+        "internal": _internal(request, wanted),
+        "internal_asked": request.GET.get("internal", ""),
         "bulk": plan_bulk.buttons(request, wanted, tenant_id),
         "lacking": plan_bulk.lacking(request, wanted, tenant_id),
         "queues": [row.name for row in catalog.queues().rows if row.tenant_id == tenant_id],
@@ -123,6 +134,19 @@ def _tab(request: HttpRequest, wanted: TaskFilter, state: State, count: int) -> 
         query=with_query(request, state=state.wire, cursor=None),
         chosen=wanted.state == state.wire,
     )
+
+
+def _internal(request: HttpRequest, wanted: TaskFilter) -> list[Choice]:
+    """Whether the engine's own tasks are hidden, shown, or alone."""
+    words = ((False, "false", _("hidden")), (None, "all", _("shown")), (True, "true", _("only")))
+    return [
+        Choice(
+            label=label,
+            query=with_query(request, internal=asked, cursor=None),
+            chosen=wanted.internal is value,
+        )
+        for value, asked, label in words
+    ]
 
 
 def _neighbours(request: HttpRequest, shown: Page[TaskView]) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def test_a_plan_of_a_tenants_list_is_that_tenants(admin: Client) -> None:
     made = confirm_post(admin, cancel.url, reason="clean up")
     plan = Plan.objects.get()
     assert made["Location"] == f"/admin/jobs/plan/{plan.pk}/"
-    assert (plan.tenant_id, plan.filter) == (acme.pk, {"state": "pending"})
+    assert (plan.tenant_id, plan.filter) == (acme.pk, {"state": "pending", "internal": False})
 
 
 @pytest.mark.req("T-01", "C-01")

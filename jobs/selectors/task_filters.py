@@ -1,5 +1,6 @@
 """The allow-listed filters of task lists, as SQL from fixed parts."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from jobs.store import catalog, sealed
 
 _LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
 _MAX_PATH = 8
+MOST_IDS = 1_000
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,13 +41,18 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Where:
-    """Conditions and their parameters, in order. `coarse`: only tenant, state and queue: counters know the total."""
+    """Conditions and their parameters, in order. `coarse`: only tenant, state and queue: counters know the total.
 
-    def __init__(self, wanted: TaskFilter, tenant_id: int) -> None:
+    `names`: of these tasks only, by any of their ids; none: of all.
+    """
+
+    def __init__(self, wanted: TaskFilter, tenant_id: int, names: Sequence[str] = ()) -> None:
         self.parts = ["t.tenant_id = %(tenant)s"]
         self.params: dict[str, Any] = {"tenant": tenant_id}
         self._states(wanted, tenant_id)
-        self.coarse = self._facts(wanted) == 0
+        self.coarse = self._facts(wanted) == 0 and not names
+        if names:
+            self._among(names, tenant_id)
 
     @property
     def sql(self) -> str:
@@ -54,6 +61,12 @@ class Where:
     def add(self, sql: str, **params: Any) -> None:
         self.parts.append(sql)
         self.params.update(params)
+
+    def _among(self, names: Sequence[str], tenant_id: int) -> None:
+        if len(names) > MOST_IDS:
+            raise Invalid("At most %(most)s tasks can be named", most=MOST_IDS, field="ids")
+        found = [ids.parse_id(name, tenant_id) for name in names]
+        self.add("t.id = ANY(%(ids)s::uuid[])", ids=found)
 
     def _states(self, wanted: TaskFilter, tenant_id: int) -> None:
         if wanted.state is not None:

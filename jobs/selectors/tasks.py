@@ -1,6 +1,6 @@
 """Tasks: one by id, and lists by filter."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -85,9 +85,9 @@ def _last(text: str) -> UUID:
     return UUID(bytes=raw)
 
 
-def total(wanted: TaskFilter, tenant_id: int = 1) -> tuple[int, bool]:
+def total(wanted: TaskFilter, tenant_id: int = 1, names: Sequence[str] = ()) -> tuple[int, bool]:
     """How many tasks match and whether that is exact: by the counters or a cheap count, else the planner's estimate."""
-    where = Where(wanted, tenant_id)
+    where = Where(wanted, tenant_id, names)
     if where.coarse:
         return queues.total(wanted.queue, wanted.state, tenant_id), True
     sql = f"SELECT 1 {_FROM}{where.sql}"

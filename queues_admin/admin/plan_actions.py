@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from django import forms
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -70,6 +71,9 @@ def new(request: HttpRequest) -> HttpResponse:
     """Say what is to be planned; the POST freezes it and leads to the preview."""
     action = _action(request.GET.get("action", ""))
     wanted, tenant_id = _wanted(request), chosen(request)
+    if "list" in request.GET and not wanted.ids:
+        messages.error(request, _("No task is selected: tick at least one."))
+        return HttpResponseRedirect(_list_url(request))
     if not plans.stored(wanted).keys() - {"internal"}:
         raise Http404(_("A plan needs a filter."))
     made: list[int] = []
@@ -198,6 +202,8 @@ def _wanted(request: HttpRequest) -> PlanFilter:
         del given["internal"]
     if "states" in given:
         given["states"] = given["states"].split(",")
+    if "ids" in request.GET:
+        given["ids"] = [text.replace("\x00", "")[:512] for text in request.GET.getlist("ids")]
     try:
         return plans.filter_of(given)
     except msgspec.ValidationError:
@@ -205,6 +211,9 @@ def _wanted(request: HttpRequest) -> PlanFilter:
 
 
 def _list_url(request: HttpRequest) -> str:
+    """Back to the list: `list` is the query that it was asked with, else the filter is."""
+    if "list" in request.GET:
+        return f"{reverse('admin:jobs_task_changelist')}?{request.GET['list']}"
     kept = {name: text for name, text in request.GET.items() if name not in ("action", "states")}
     return f"{reverse('admin:jobs_task_changelist')}?{urlencode(kept)}"
 

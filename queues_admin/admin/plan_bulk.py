@@ -1,10 +1,12 @@
 """The task list's buttons that make a plan of all tasks its filter shows."""
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from jobs.domain.plans import PlanAction
 from jobs.domain.states import Status
@@ -14,8 +16,18 @@ from jobs.selectors.task_filters import TaskFilter
 from queues_admin.admin.base import may, read_only
 from queues_admin.admin.lacking import sentences
 from queues_admin.admin.plan_actions import PlanButton, least
-from queues_admin.admin.plan_words import ACTIONS
+from queues_admin.admin.plan_words import ACTIONS, PICKED
 from queues_admin.admin.whose import slug
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PickButton:
+    """`action`: what the form's button of this label asks a plan for."""
+
+    label: str
+    action: str
+    danger: bool
+
 
 _INTERNAL = {None: "all", True: "true", False: "false"}
 
@@ -37,6 +49,28 @@ def buttons(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[Pl
         for action in _offered(wanted, tenant_id)
         if may(request, *least(request, action))
     ]
+
+
+def picked(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[PickButton]:
+    """The list's buttons for the tasks that are ticked in it."""
+    if read_only():
+        return []
+    return [
+        PickButton(
+            label=_picked(request, action),
+            action=action.value,
+            danger=action in (PlanAction.CANCEL, PlanAction.DELETE),
+        )
+        for action in _offered(wanted, tenant_id)
+        if may(request, *least(request, action))
+    ]
+
+
+def _picked(request: HttpRequest, action: PlanAction) -> str:
+    """A cancel gives back what was charged, so it is named for those who may do that."""
+    if action is PlanAction.CANCEL and may(request, "jobs.refund_task"):
+        return _("Cancel + refund")
+    return str(PICKED[action.value])
 
 
 def lacking(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from jobs.selectors.plan_view import PlanView
 
@@ -14,6 +14,12 @@ ACTIONS = {
     "archive": gettext_lazy("Archive All"),
     "delete": gettext_lazy("Delete All"),
     "redrive": gettext_lazy("Redrive All"),
+}
+PICKED = {
+    "retry": gettext_lazy("Run"),
+    "cancel": gettext_lazy("Cancel"),
+    "archive": gettext_lazy("Archive"),
+    "delete": gettext_lazy("Delete"),
 }
 STATES = {
     "freezing": gettext_lazy("collecting its tasks"),
@@ -69,6 +75,9 @@ def filter_words(given: dict[str, Any]) -> str:
             parts += [f"payload.{path} = {text}" for path, text in value.items()]
         elif name == "internal":
             parts.append(_("internal tasks only") if value else _("no internal tasks"))
+        elif name == "ids":
+            n = len(value)
+            parts.append(ngettext("%(n)s selected task", "%(n)s selected tasks", n) % {"n": n})
         elif isinstance(value, list):
             parts.append(f"{name} = {_(' or ').join(value)}")
         else:

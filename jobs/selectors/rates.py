@@ -29,8 +29,7 @@ def _rate(row: postgres.Row, totals: dict[int, int]) -> Rate:
     _span_s, took_s, *then = row
     counted = (metrics.PROCESSED, metrics.FAILED, metrics.SUBMITTED)
     processed, failed, submitted = (
-        max(0, totals.get(metric, 0) - before)
-        for metric, before in zip(counted, then, strict=True)
+        max(0, totals.get(metric, 0) - before) for metric, before in zip(counted, then, strict=True)
     )
     return Rate(
         processed=processed,

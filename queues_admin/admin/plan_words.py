@@ -1,5 +1,6 @@
 """Plans in an operator's words."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils import timezone
@@ -46,6 +47,11 @@ _REASONS = {
     "insufficient_credits": gettext_lazy("its account is short of credits"),
     "locked": gettext_lazy("somebody else held it"),
 }
+
+
+def action_words(action: str, given: Mapping[str, Any]) -> str:
+    """What a plan with this filter does; one of ticked tasks does it to those, not to all that fit."""
+    return str(PICKED.get(action, ACTIONS[action]) if given.get("ids") else ACTIONS[action])
 
 
 def in_undo_window(view: PlanView) -> bool:

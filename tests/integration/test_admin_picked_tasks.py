@@ -23,6 +23,9 @@ NEW = "/admin/jobs/plan/new/"
 def choose(client: Client, action: str, tasks: list[Submitted], **options: Any) -> Any:
     """Send the list's form with these boxes ticked, then the confirmation; the plan's page."""
     asked = "&".join([f"action={action}", "list=", *(f"ids={t.task_id}" for t in tasks)])
+    asking = text(client.get(f"{NEW}?{asked}"))
+    assert f"kept as a plan: {len(tasks)} selected task" in asking
+    assert " All: make a plan" not in asking
     made = confirm_post(client, f"{NEW}?{asked}", reason="by hand", **options)
     assert made.status_code == 302, text(made)
     return client.get(made["Location"])

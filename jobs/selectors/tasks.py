@@ -64,7 +64,7 @@ def listing(
         page.add("t.id < %(last)s", last=_last(after))
     sql = (
         f"WITH page AS MATERIALIZED (SELECT t.id {_FROM}{page.sql} ORDER BY t.id DESC LIMIT {limit + 1}) "
-        f"{postgres.statement('task_view')} WHERE t.id IN (SELECT id FROM page) ORDER BY t.id DESC"
+        f"{postgres.statement('task_view')} WHERE t.id = ANY(ARRAY(SELECT id FROM page)) ORDER BY t.id DESC"
     )
     rows = postgres.query(sql, page.params)
     more = len(rows) > limit

@@ -108,7 +108,8 @@ def test_the_list_without_internal_tasks_walks_an_index_and_each_page_costs_the_
     assert {task.type for task in page.items} == {"debug:noop"}
     with CaptureQueriesContext(connection) as second:
         tasks.listing(wanted, limit=50, after=page.next_cursor)
-    assert len(second) <= len(first) <= 3
+    # the page, the planner's estimate, a cheap count, and once a second the catalog's version
+    assert max(len(first), len(second)) <= 4
     for query in (first[0], second[0]):
         params = {**Where(wanted, 1).params, "last": ids.parse_id(page.items[-1].task_id)}
         plan = postgres.query(f"EXPLAIN (FORMAT JSON) {query['sql']}", params)[0][0]

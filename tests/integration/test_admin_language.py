@@ -123,3 +123,18 @@ def test_reasons_of_the_house_are_chinese_and_those_of_people_as_they_wrote_them
     assert "<dd>通过命令行取消</dd>" in task
     english = _text(client, reverse("admin:jobs_creditentry_changelist"))
     assert "cancelled on the command line" in english
+
+
+@pytest.mark.req("V-12", "V-13")
+def test_a_refused_page_says_so_in_the_readers_language_and_leads_home() -> None:
+    viewer = client_of("viewer")
+    for url, said in (
+        (reverse("admin:jobs_apikey_changelist"), "你的角色无权访问此页面"),
+        (reverse("admin:jobs_queue_pause", args=["low"]), "jobs.operate_queue"),
+    ):
+        answer = viewer.get(url, headers=CHINESE)
+        page = answer.content.decode()
+        assert answer.status_code == 403
+        assert "没有权限" in page
+        assert said in page
+        assert f'href="{reverse("admin:index")}"' in page

@@ -1,4 +1,4 @@
-"""A thread of each web process: keeps readings for the rates and stands in for folding while no worker is alive."""
+"""A thread of each web process: notes readings for the rates and stands in for folding while no worker is alive."""
 
 import os
 import threading
@@ -7,8 +7,7 @@ import time
 import structlog
 from django.db import DatabaseError, connection
 
-from jobs.operations import standin
-from jobs.selectors import rates
+from jobs.operations import readings, standin
 
 log = structlog.get_logger("house")
 
@@ -31,7 +30,7 @@ def _run() -> None:
         try:
             standin.fold_if_nobody_does(holder)
             if passes % READ_EVERY == 0:
-                rates.read()
+                readings.note()
         except DatabaseError as error:
             log.info("the database is away", error=str(error).strip())
             connection.close()

@@ -216,6 +216,11 @@ def public_names() -> list[str]:
     return [name for name in names() if not _HANDLERS[name].internal]
 
 
+def internal_names() -> list[str]:
+    """The types that only the engine itself submits, sorted."""
+    return [name for name in names() if _HANDLERS[name].internal]
+
+
 def names() -> list[str]:
     """All registered types, sorted."""
     return sorted(_HANDLERS)

@@ -14,7 +14,7 @@ from jobs.models.engine import (
     TaskWait,
     UniqueLock,
 )
-from jobs.models.history import QueueDay
+from jobs.models.history import QueueDay, RateReading
 from jobs.models.ledger import BillingOutbox, BillingSwitch, LedgerCheckpoint, LedgerMismatch
 from jobs.models.limits import TaskLimit
 from jobs.models.migration import MigratedRow, MigrationRun
@@ -61,6 +61,7 @@ __all__ = [
     "PlatformTask",
     "Queue",
     "QueueDay",
+    "RateReading",
     "RedisShard",
     "Schedule",
     "ScheduleTick",

@@ -1,4 +1,4 @@
-"""What each day brought, kept longer than the tasks themselves."""
+"""What the last hour and each day brought, kept longer than the tasks themselves."""
 
 from django.db import models
 
@@ -18,3 +18,20 @@ class QueueDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.queue_id} {self.day}"
+
+
+class RateReading(models.Model):
+    """The counters over all queues at one moment of the last hour; at most one for each `slot` of five seconds."""
+
+    slot = models.BigIntegerField(primary_key=True)
+    at = models.DateTimeField()
+    processed = models.BigIntegerField()
+    failed = models.BigIntegerField()
+    submitted = models.BigIntegerField()
+
+    class Meta:
+        db_table = "rate_reading"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.at)

@@ -39,11 +39,12 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 def overview(tenant_id: int | None = None) -> Overview:
     """Figures of the whole house; words of errors, and alerts, of the default tenant alone, None: of all."""
-    now = rates.read()
+    seen = queues.totals()
+    minute, hour = rates.over([60.0, 3600.0], seen)
     return Overview(
         health=health.check(),
-        totals=_totals(),
-        rates=Rates(minute=rates.over(60.0, now), hour=rates.over(3600.0, now)),
+        totals=_totals(seen),
+        rates=Rates(minute=minute, hour=hour),
         top_errors=top_errors(tenant_id),
         alerts=alerts.firing(house=tenant_id is not None),
     )
@@ -66,8 +67,7 @@ def top_errors(tenant_id: int | None = None, limit: int = 10) -> list[TopError]:
     return [TopError(error=line, count=count, last_at=last_at) for line, count, last_at in rows]
 
 
-def _totals() -> dict[str, int]:
-    seen = queues.totals()
+def _totals(seen: dict[int, int]) -> dict[str, int]:
     by_state = {state.wire: seen.get(state, 0) for state in State}
     return {
         **by_state,

@@ -20,9 +20,10 @@ _CSV_CHUNK = 2_000
 
 
 class PlanFilter(TaskFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task list's filter; `states` names several states at once."""
+    """A task list's filter; `states` names several states at once, `ids` the tasks themselves."""
 
     states: list[str] = []
+    ids: list[str] = []
 
 
 Condition = Callable[[State], tuple[str, dict[str, Any]] | None]
@@ -35,10 +36,12 @@ def matching(wanted: PlanFilter, tenant_id: int) -> Condition:
     def condition(state: State) -> tuple[str, dict[str, Any]] | None:
         if states and state not in states:
             return None
-        where = Where(_of_state(wanted, state), tenant_id)
+        where = Where(_of_state(wanted, state), tenant_id, wanted.ids)
         return where.sql, where.params
 
-    Where(_of_state(wanted, State.PENDING), tenant_id)  # whatever is wrong with it, it is so now
+    Where(
+        _of_state(wanted, State.PENDING), tenant_id, wanted.ids
+    )  # whatever is wrong with it, it is so now
     return condition
 
 
@@ -47,7 +50,7 @@ def ended(wanted: PlanFilter, tenant_id: int) -> dict[str, Any] | None:
     states = _states(wanted)
     if states and State.COMPLETED not in states:
         return None
-    tasks, exact = total(_of_state(wanted, State.COMPLETED), tenant_id)
+    tasks, exact = total(_of_state(wanted, State.COMPLETED), tenant_id, wanted.ids)
     return {"tasks": tasks, "estimated": not exact} if tasks else None
 
 
@@ -113,7 +116,7 @@ def every_item(plan_id: int) -> Iterator[PlanItemView]:
 
 def _states(wanted: PlanFilter) -> set[State]:
     """The states that the filter names; none: every state."""
-    if not stored(wanted):
+    if not stored(wanted).keys() - {"internal"}:
         raise Invalid(
             "An empty filter would match every task: name at least one field", field="filter"
         )

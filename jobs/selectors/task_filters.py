@@ -1,5 +1,6 @@
 """The allow-listed filters of task lists, as SQL from fixed parts."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,15 +9,19 @@ import msgspec
 from jobs.domain import ids
 from jobs.domain.errors import Invalid
 from jobs.domain.states import State, state_from_wire, status_from_wire
-from jobs.handlers.registry import canonical
+from jobs.handlers.registry import canonical, internal_names
 from jobs.store import catalog, sealed
 
 _LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
 _MAX_PATH = 8
+MOST_IDS = 1_000
 
 
 class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """`queue` matches the queue or the origin queue, `parent` its shards; `payload`: dotted paths,  values as text."""
+    """`queue` matches the queue or the origin queue, `parent` its shards; `payload`: dotted paths, values as text.
+
+    `internal`: only tasks that the engine itself submitted, or only those of others; None: both.
+    """
 
     state: str | None = None
     status: str | None = None
@@ -31,17 +36,23 @@ class TaskFilter(msgspec.Struct, frozen=True, kw_only=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     q: str | None = None
+    internal: bool | None = None
     payload: dict[str, str] = {}
 
 
 class Where:
-    """Conditions and their parameters, in order. `coarse`: only tenant, state and queue: counters know the total."""
+    """Conditions and their parameters, in order. `coarse`: only tenant, state and queue: counters know the total.
 
-    def __init__(self, wanted: TaskFilter, tenant_id: int) -> None:
+    `names`: of these tasks only, by any of their ids; none: of all.
+    """
+
+    def __init__(self, wanted: TaskFilter, tenant_id: int, names: Sequence[str] = ()) -> None:
         self.parts = ["t.tenant_id = %(tenant)s"]
         self.params: dict[str, Any] = {"tenant": tenant_id}
         self._states(wanted, tenant_id)
-        self.coarse = self._facts(wanted) == 0
+        self.coarse = self._facts(wanted) == 0 and not names
+        if names:
+            self._among(names, tenant_id)
 
     @property
     def sql(self) -> str:
@@ -50,6 +61,12 @@ class Where:
     def add(self, sql: str, **params: Any) -> None:
         self.parts.append(sql)
         self.params.update(params)
+
+    def _among(self, names: Sequence[str], tenant_id: int) -> None:
+        if len(names) > MOST_IDS:
+            raise Invalid("At most %(most)s tasks can be named", most=MOST_IDS, field="ids")
+        found = [ids.parse_id(name, tenant_id) for name in names]
+        self.add("t.id = ANY(%(ids)s::uuid[])", ids=found)
 
     def _states(self, wanted: TaskFilter, tenant_id: int) -> None:
         if wanted.state is not None:
@@ -72,6 +89,9 @@ class Where:
                 value = catalog.full_name(self.params["tenant"], value)
             if value is not None:
                 self.add(f"i.{column} = %({column})s", **{column: value})
+        if wanted.internal is not None:
+            among = "= ANY" if wanted.internal else "<> ALL"
+            self.add(f"i.type {among}(%(internal)s::text[])", internal=internal_names())
         if wanted.parent is not None:
             parent = ids.parse_id(wanted.parent, self.params["tenant"])
             self.add("t.parent_id = %(parent)s", parent=parent)

@@ -76,7 +76,7 @@ def _sql(state: State) -> str:
     return (
         f"WITH page AS MATERIALIZED (SELECT t.id FROM task t WHERE t.tenant_id = %(tenant)s AND {in_queue(state)}"
         f" AND t.state = {int(state)} ORDER BY t.{order} LIMIT %(size)s OFFSET %(skipped)s) "
-        f"{postgres.statement('task_view')} WHERE t.id IN (SELECT id FROM page) ORDER BY t.{order}"
+        f"{postgres.statement('task_view')} WHERE t.id = ANY(ARRAY(SELECT id FROM page)) ORDER BY t.{order}"
     )
 
 

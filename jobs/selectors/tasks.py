@@ -1,6 +1,6 @@
 """Tasks: one by id, and lists by filter."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -64,7 +64,7 @@ def listing(
         page.add("t.id < %(last)s", last=_last(after))
     sql = (
         f"WITH page AS MATERIALIZED (SELECT t.id {_FROM}{page.sql} ORDER BY t.id DESC LIMIT {limit + 1}) "
-        f"{postgres.statement('task_view')} WHERE t.id IN (SELECT id FROM page) ORDER BY t.id DESC"
+        f"{postgres.statement('task_view')} WHERE t.id = ANY(ARRAY(SELECT id FROM page)) ORDER BY t.id DESC"
     )
     rows = postgres.query(sql, page.params)
     more = len(rows) > limit
@@ -85,9 +85,9 @@ def _last(text: str) -> UUID:
     return UUID(bytes=raw)
 
 
-def total(wanted: TaskFilter, tenant_id: int = 1) -> tuple[int, bool]:
+def total(wanted: TaskFilter, tenant_id: int = 1, names: Sequence[str] = ()) -> tuple[int, bool]:
     """How many tasks match and whether that is exact: by the counters or a cheap count, else the planner's estimate."""
-    where = Where(wanted, tenant_id)
+    where = Where(wanted, tenant_id, names)
     if where.coarse:
         return queues.total(wanted.queue, wanted.state, tenant_id), True
     sql = f"SELECT 1 {_FROM}{where.sql}"

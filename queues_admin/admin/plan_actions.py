@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
-import msgspec
 from django import forms
+from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -19,11 +18,11 @@ from jobs.operations import plans as operations
 from jobs.selectors import plan_view, plans
 from jobs.selectors.plan_view import PlanView
 from jobs.selectors.plans import PlanFilter
-from jobs.selectors.task_filters import TaskFilter
 from queues_admin.admin.base import actor, may, read_only
 from queues_admin.admin.confirm import Change, Done, OptionalReasonForm, ReasonForm, confirm
 from queues_admin.admin.lacking import sentences
-from queues_admin.admin.plan_words import ACTIONS, filter_words
+from queues_admin.admin.plan_filter import list_url, wanted_by
+from queues_admin.admin.plan_words import action_words, filter_words
 from queues_admin.admin.whose import chosen
 from queues_admin.permissions import for_task
 
@@ -69,8 +68,11 @@ class PlanButton:
 def new(request: HttpRequest) -> HttpResponse:
     """Say what is to be planned; the POST freezes it and leads to the preview."""
     action = _action(request.GET.get("action", ""))
-    wanted, tenant_id = _wanted(request), chosen(request)
-    if not plans.stored(wanted):
+    wanted, tenant_id = wanted_by(request), chosen(request)
+    if "list" in request.GET and not wanted.ids:
+        messages.error(request, _("No task is selected: tick at least one."))
+        return HttpResponseRedirect(list_url(request))
+    if not plans.stored(wanted).keys() - {"internal"}:
         raise Http404(_("A plan needs a filter."))
     made: list[int] = []
 
@@ -86,19 +88,26 @@ def new(request: HttpRequest) -> HttpResponse:
         Change(
             action="plan.create",
             target=f"plan:{action.value}",
-            title=_("%(action)s: make a plan") % {"action": ACTIONS[action.value]},
+            title=_("%(action)s: make a plan")
+            % {"action": action_words(action.value, plans.stored(wanted))},
             button=_("Preview"),
             effects=[
-                _("All tasks with %(filter)s are looked up and kept as a plan.")
-                % {"filter": filter_words(plans.stored(wanted))},
+                _looked_up(wanted),
                 _("Nothing is changed yet: the preview shows the effect, and then you decide."),
             ],
             permissions=least(request, action),
-            back=_list_url(request),
+            back=list_url(request),
             perform=perform,
             form=SlowForm if action in WATCHED else PlanForm,
         ),
     )
+
+
+def _looked_up(wanted: PlanFilter) -> str:
+    what = filter_words(plans.stored(wanted))
+    if wanted.ids:
+        return _("Looked up and kept as a plan: %(filter)s.") % {"filter": what}
+    return _("All tasks with %(filter)s are looked up and kept as a plan.") % {"filter": what}
 
 
 def act(request: HttpRequest, plan_id: int, verb: str) -> HttpResponse:
@@ -186,27 +195,6 @@ def _action(text: str) -> PlanAction:
         raise Http404 from None
 
 
-def _wanted(request: HttpRequest) -> PlanFilter:
-    """The filter in the address."""
-    known = {*TaskFilter.__struct_fields__, "states"} - {"payload"}
-    given: dict[str, Any] = {
-        name: str(text).replace("\x00", "")[:512]
-        for name, text in request.GET.dict().items()
-        if name in known and text
-    }
-    if "states" in given:
-        given["states"] = given["states"].split(",")
-    try:
-        return plans.filter_of(given)
-    except msgspec.ValidationError:
-        raise Http404 from None
-
-
-def _list_url(request: HttpRequest) -> str:
-    kept = {name: text for name, text in request.GET.items() if name not in ("action", "states")}
-    return f"{reverse('admin:jobs_task_changelist')}?{urlencode(kept)}"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Verb:
     label: Any
@@ -248,7 +236,7 @@ def _execute_effects(view: PlanView) -> list[str]:
     preview = view.preview
     n = preview.tasks
     tasks = ngettext("%(action)s: %(n)s task.", "%(action)s: %(n)s tasks.", n)
-    lines = [tasks % {"action": ACTIONS[view.action], "n": n}]
+    lines = [tasks % {"action": action_words(view.action, view.filter), "n": n}]
     if n := preview.users:
         lines.append(ngettext("%(n)s user has some.", "%(n)s users have some.", n) % {"n": n})
     if n := preview.refunded_credits:

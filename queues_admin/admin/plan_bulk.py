@@ -1,10 +1,12 @@
 """The task list's buttons that make a plan of all tasks its filter shows."""
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from jobs.domain.plans import PlanAction
 from jobs.domain.states import Status
@@ -14,14 +16,27 @@ from jobs.selectors.task_filters import TaskFilter
 from queues_admin.admin.base import may, read_only
 from queues_admin.admin.lacking import sentences
 from queues_admin.admin.plan_actions import PlanButton, least
-from queues_admin.admin.plan_words import ACTIONS
+from queues_admin.admin.plan_words import ACTIONS, PICKED
 from queues_admin.admin.whose import slug
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PickButton:
+    """`action`: what the form's button of this label asks a plan for."""
+
+    label: str
+    action: str
+    danger: bool
+
+
+_INTERNAL = {None: "all", True: "true", False: "false"}
 
 
 def buttons(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[PlanButton]:
     """The list's buttons for all tasks (of the tenant) that its filter shows."""
     given = _plannable(wanted)
-    if not given or read_only():
+    given["internal"] = _INTERNAL[wanted.internal]
+    if len(given) == 1 or read_only():
         return []
     tenant = slug(tenant_id)
     whose = {"tenant": tenant} if tenant else {}
@@ -36,6 +51,28 @@ def buttons(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[Pl
     ]
 
 
+def picked(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[PickButton]:
+    """The list's buttons for the tasks that are ticked in it."""
+    if read_only():
+        return []
+    return [
+        PickButton(
+            label=_picked(request, action),
+            action=action.value,
+            danger=action in (PlanAction.CANCEL, PlanAction.DELETE),
+        )
+        for action in _offered(wanted, tenant_id)
+        if may(request, *least(request, action))
+    ]
+
+
+def _picked(request: HttpRequest, action: PlanAction) -> str:
+    """A cancel gives back what was charged, so it is named for those who may do that."""
+    if action is PlanAction.CANCEL and may(request, "jobs.refund_task"):
+        return _("Cancel + refund")
+    return str(PICKED[action.value])
+
+
 def lacking(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[str]:
     """Those of the list's buttons that this person does not have."""
     if not _plannable(wanted):
@@ -45,9 +82,11 @@ def lacking(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> list[st
 
 
 def _plannable(wanted: TaskFilter) -> dict[str, Any]:
-    """A list's filter as that of a plan; empty when no plan can have it."""
+    """A list's filter as that of a plan, but for internal tasks; empty when no plan can have it."""
     fields = {name: getattr(wanted, name) for name in TaskFilter.__struct_fields__}
-    return {} if wanted.payload else plans.stored(PlanFilter(**fields))
+    given = {} if wanted.payload else plans.stored(PlanFilter(**fields))
+    given.pop("internal", None)
+    return given
 
 
 def _offered(wanted: TaskFilter, tenant_id: int) -> list[PlanAction]:

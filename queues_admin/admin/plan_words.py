@@ -1,10 +1,11 @@
 """Plans in an operator's words."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from jobs.selectors.plan_view import PlanView
 
@@ -14,6 +15,12 @@ ACTIONS = {
     "archive": gettext_lazy("Archive All"),
     "delete": gettext_lazy("Delete All"),
     "redrive": gettext_lazy("Redrive All"),
+}
+PICKED = {
+    "retry": gettext_lazy("Run"),
+    "cancel": gettext_lazy("Cancel"),
+    "archive": gettext_lazy("Archive"),
+    "delete": gettext_lazy("Delete"),
 }
 STATES = {
     "freezing": gettext_lazy("collecting its tasks"),
@@ -42,6 +49,11 @@ _REASONS = {
 }
 
 
+def action_words(action: str, given: Mapping[str, Any]) -> str:
+    """What a plan with this filter does; one of ticked tasks does it to those, not to all that fit."""
+    return str(PICKED.get(action, ACTIONS[action]) if given.get("ids") else ACTIONS[action])
+
+
 def in_undo_window(view: PlanView) -> bool:
     """Whether the first change is still to come."""
     return (
@@ -67,6 +79,11 @@ def filter_words(given: dict[str, Any]) -> str:
     for name, value in given.items():
         if name == "payload":
             parts += [f"payload.{path} = {text}" for path, text in value.items()]
+        elif name == "internal":
+            parts.append(_("internal tasks only") if value else _("no internal tasks"))
+        elif name == "ids":
+            n = len(value)
+            parts.append(ngettext("%(n)s selected task", "%(n)s selected tasks", n) % {"n": n})
         elif isinstance(value, list):
             parts.append(f"{name} = {_(' or ').join(value)}")
         else:

@@ -21,7 +21,7 @@ from queues_admin.admin.base import BackOffice, Route, page
 from queues_admin.admin.csv_file import Echo
 from queues_admin.admin.keyset import newest_first, with_query
 from queues_admin.admin.plan_words import (
-    ACTIONS,
+    action_words,
     filter_words,
     in_undo_window,
     reason_words,
@@ -78,7 +78,8 @@ def detail(request: HttpRequest, plan_id: int) -> HttpResponse:
     return page(
         request,
         "plan.html",
-        title=_("Plan %(id)s: %(action)s") % {"id": plan_id, "action": ACTIONS[view.action]},
+        title=_("Plan %(id)s: %(action)s")
+        % {"id": plan_id, "action": action_words(view.action, view.filter)},
         plan=view,
         tenant=slug(tenant_id),
         tenant_id=tenant_id,
@@ -119,7 +120,7 @@ def _line(plan: Plan) -> dict[str, Any]:
     view = plan_view.view(plan)
     return {
         "view": view,
-        "action": ACTIONS[view.action],
+        "action": action_words(view.action, view.filter),
         "words": state_words(view),
         "undo": in_undo_window(view),
         "filter": filter_words(view.filter),

@@ -10,11 +10,13 @@ from django.http import HttpRequest
 
 from jobs.domain import ids
 from jobs.domain.errors import Invalid, TaskNotFound
+from jobs.domain.states import State
 from jobs.selectors import tasks
 from jobs.selectors.task_filters import TaskFilter
 
 FILTERS = ("state", "status", "queue", "type", "platform", "parent", "tag")
 TIMES = ("created_after", "created_before")
+_INTERNAL = {"all": None, "true": True, "false": False}
 _PREFIXES = {
     "user": "user_id",
     "business": "business_id",
@@ -40,7 +42,17 @@ def filters(request: HttpRequest) -> TaskFilter:
     """The filters of the address, without the search text."""
     given = {name: _clean(request.GET.get(name, "")) for name in FILTERS}
     times = {name: _moment(name, _clean(request.GET.get(name, ""))) for name in TIMES}
-    return TaskFilter(**{name: text for name, text in given.items() if text}, **times)  # type: ignore[arg-type]
+    found = {name: text for name, text in given.items() if text}
+    return TaskFilter(**found, **times, internal=_internal(request, found))  # type: ignore[arg-type]
+
+
+def _internal(request: HttpRequest, given: dict[str, str]) -> bool | None:
+    """The engine's own tasks are left out unless asked for: outright, by a name that they have, or as dead letters."""
+    asked = request.GET.get("internal", "")
+    if asked in _INTERNAL:
+        return _INTERNAL[asked]
+    named = {"type", "parent"} & given.keys() or _clean(request.GET.get("q", ""))
+    return None if named or given.get("state") == State.ARCHIVED.wire else False
 
 
 def _moment(name: str, text: str) -> datetime | None:

@@ -40,6 +40,15 @@ class Tab:
     chosen: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One of a few views of the list; `query` is its address."""
+
+    label: str
+    query: str
+    chosen: bool
+
+
 @admin.register(Task)
 class TaskAdmin(BackOffice):
     show_full_result_count = False
@@ -91,12 +100,26 @@ def _frame(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> dict[str
         "tenant_id": tenant_id,
         "many_tenants": Tenant.objects.exclude(pk=catalog.DEFAULT_TENANT).exists(),
         "state": wanted.state,
+        "internal": _internal(request, wanted),
+        "internal_asked": request.GET.get("internal", ""),
+        **_picking(request, wanted, tenant_id),
         "bulk": plan_bulk.buttons(request, wanted, tenant_id),
         "lacking": plan_bulk.lacking(request, wanted, tenant_id),
         "queues": [row.name for row in catalog.queues().rows if row.tenant_id == tenant_id],
         "statuses": [status.wire for status in Status if status.wire],
         "types": names(),
         "platforms": _platforms(tenant_id),
+    }
+
+
+def _picking(request: HttpRequest, wanted: TaskFilter, tenant_id: int) -> dict[str, Any]:
+    """The boxes before the tasks: what their buttons do, and the address with all of them ticked, or none."""
+    ticked = request.GET.get("ticked") == "all"
+    return {
+        "picked": plan_bulk.picked(request, wanted, tenant_id),
+        "ticked": ticked,
+        "tick": with_query(request, ticked=None if ticked else "all"),
+        "list_query": with_query(request, ticked=None)[1:],
     }
 
 
@@ -110,7 +133,7 @@ def _tabs(request: HttpRequest, wanted: TaskFilter, queue: str | None, tenant_id
     everything = Tab(
         label=_("All"),
         count=sum(n for _state, n in counts),
-        query=with_query(request, state=None, cursor=None),
+        query=with_query(request, state=None, cursor=None, ticked=None),
         chosen=wanted.state is None,
     )
     return [everything, *(_tab(request, wanted, state, n) for state, n in counts)]
@@ -120,12 +143,27 @@ def _tab(request: HttpRequest, wanted: TaskFilter, state: State, count: int) -> 
     return Tab(
         label=_(state.wire.capitalize()),
         count=count,
-        query=with_query(request, state=state.wire, cursor=None),
+        query=with_query(request, state=state.wire, cursor=None, ticked=None),
         chosen=wanted.state == state.wire,
     )
 
 
+def _internal(request: HttpRequest, wanted: TaskFilter) -> list[Choice]:
+    """Whether the engine's own tasks are hidden, shown, or alone."""
+    words = ((False, "false", _("hidden")), (None, "all", _("shown")), (True, "true", _("only")))
+    return [
+        Choice(
+            label=label,
+            query=with_query(request, internal=asked, cursor=None, ticked=None),
+            chosen=wanted.internal is value,
+        )
+        for value, asked, label in words
+    ]
+
+
 def _neighbours(request: HttpRequest, shown: Page[TaskView]) -> dict[str, Any]:
-    older = with_query(request, cursor=shown.next_cursor) if shown.next_cursor else None
-    first = with_query(request, cursor=None) if request.GET.get("cursor") else None
+    older = (
+        with_query(request, cursor=shown.next_cursor, ticked=None) if shown.next_cursor else None
+    )
+    first = with_query(request, cursor=None, ticked=None) if request.GET.get("cursor") else None
     return {"older": older, "first": first}

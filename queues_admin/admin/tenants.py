@@ -132,7 +132,11 @@ def create(request: HttpRequest) -> HttpResponse:
             title=_("New tenant"),
             button=_("Create tenant"),
             effects=[
-                _("It gets queues, accounts and keys of its own. A quota left empty is none.")
+                _("It gets queues, accounts and keys of its own. A quota left empty is none."),
+                _(
+                    "Each of its queues begins with the weight and capacity that the base queue has now, and runs, even"
+                    " while that one is paused. Later changes of the base queue's capacity or pause are not its own."
+                ),
             ],
             permissions=(MANAGE,),
             back=reverse("admin:jobs_tenant_changelist"),

@@ -60,6 +60,24 @@ _EVENTS = (
     gettext_noop("worker_lost"),
     gettext_noop("handed_back"),
 )
+_REASONS = frozenset(
+    (
+        gettext_noop("task"),
+        gettext_noop("failed"),
+        gettext_noop("cancelled"),
+        gettext_noop("partly billed"),
+        gettext_noop("redrive"),
+        gettext_noop("deleted"),
+        gettext_noop("shards ended"),
+        gettext_noop("migration"),
+        gettext_noop("cancelled on the command line"),
+    )
+)
+
+
+def house_reason(reason: str | None) -> str:
+    """A reason that the house itself gave, in the viewer's language; what people wrote stays as they wrote it."""
+    return gettext(reason) if reason in _REASONS else reason or ""
 
 
 def word(wire: str) -> str:

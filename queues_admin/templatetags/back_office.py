@@ -14,10 +14,11 @@ from django.utils.translation import gettext_noop
 from jobs.selectors.overview import Overview, overview
 from queues_admin.admin.numbers import control
 from queues_admin.admin.task_search import slug
-from queues_admin.admin.words import word
+from queues_admin.admin.words import house_reason, word
 
 register = template.Library()
 register.filter(word)
+register.filter(house_reason)
 
 _UNITS = (
     (gettext_noop("d"), 86_400),

@@ -94,6 +94,30 @@ def test_an_operator_pauses_a_queue_and_resumes_it(page: Page) -> None:
     expect(page.get_by_role("row", name="low").get_by_text("running")).to_be_visible()
 
 
+@pytest.mark.req("V-03", "V-14")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_tasks_are_ticked_and_planned_with_the_keyboard_alone(page: Page, width: int) -> None:
+    made = [submit("debug:noop", queue="low") for _ in range(3)]
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto("/admin/jobs/task/?queue=low")
+    page.get_by_label(f"Select {made[0].task_id}").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name=made[0].task_id)).to_be_focused()
+    button = page.get_by_role("button", name="Archive", exact=True)
+    expect(button).to_be_in_viewport()
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("1 selected task")).to_be_visible()
+    page.get_by_role("link", name="Back, change nothing").click()
+    page.get_by_role("link", name="Tick all on this page").click()
+    assert page.get_by_role("checkbox", checked=True).count() == 3
+    page.get_by_role("button", name="Archive", exact=True).click()
+    page.get_by_label("Reason").fill("all of them")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("link", name=made[2].task_id)).to_be_visible()
+
+
 PAGES = (
     "/admin/",
     "/admin/jobs/queue/",

@@ -1,12 +1,13 @@
 """The console and the API in 简体中文: by the browser's wish, by the switch, and never in the wire words."""
 
+import re
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 
-from jobs.operations import tasks
+from jobs.operations import actions, credits, tasks
 from tests.integration.admin_support import client_of, confirm_post
 from tests.support import api
 
@@ -107,3 +108,33 @@ def test_the_api_says_its_errors_in_chinese_and_its_codes_as_ever() -> None:
     plain: Any = caller.post("/tasks", {"type": 7})
     assert plain.json()["message"] == "Expected `str`, got `int` - at `type`"
     assert caller.get("/nowhere").json()["message"] == "There is no such endpoint"
+
+
+@pytest.mark.req("V-13", "V-09")
+def test_reasons_of_the_house_are_chinese_and_those_of_people_as_they_wrote_them() -> None:
+    credits.grant(user_id=7, amount=100, reason="Tasks", actor="user:ops")
+    made = tasks.submit("debug:noop", user_id=7, credits=30)
+    actions.cancel(made.id, reason="cancelled on the command line", actor="cli")
+    client = client_of("admin")
+    ledger = _text(client, reverse("admin:jobs_creditentry_changelist"), **CHINESE)
+    reasons = re.findall('data-label="原因">([^<]*)<', ledger)
+    assert sorted(reasons) == ["Tasks", "任务", "通过命令行取消"]
+    task = _text(client, reverse("admin:jobs_task_change", args=[made.task_id]), **CHINESE)
+    assert "<dd>通过命令行取消</dd>" in task
+    english = _text(client, reverse("admin:jobs_creditentry_changelist"))
+    assert "cancelled on the command line" in english
+
+
+@pytest.mark.req("V-12", "V-13")
+def test_a_refused_page_says_so_in_the_readers_language_and_leads_home() -> None:
+    viewer = client_of("viewer")
+    for url, said in (
+        (reverse("admin:jobs_apikey_changelist"), "你的角色无权访问此页面"),
+        (reverse("admin:jobs_queue_pause", args=["low"]), "jobs.operate_queue"),
+    ):
+        answer = viewer.get(url, headers=CHINESE)
+        page = answer.content.decode()
+        assert answer.status_code == 403
+        assert "没有权限" in page
+        assert said in page
+        assert f'href="{reverse("admin:index")}"' in page

@@ -9,9 +9,10 @@ from django.utils import timezone
 
 from jobs.domain import ids
 from jobs.models import Account, ApiKey, AuditEntry, Plan, Queue, Tenant
-from jobs.operations import keys, platforms, schedules, tenants
+from jobs.operations import keys, platforms, queues, schedules, tenants
 from jobs.operations.platforms import PlatformSpec
 from jobs.operations.tasks import submit
+from jobs.selectors import queues as reading
 from jobs.store import catalog
 from queues_admin.admin.audit import differences
 from tests.integration.admin_support import audits, client_of, confirm_post, text
@@ -229,7 +230,7 @@ def test_a_plan_of_a_tenants_list_is_that_tenants(admin: Client) -> None:
     made = confirm_post(admin, cancel.url, reason="clean up")
     plan = Plan.objects.get()
     assert made["Location"] == f"/admin/jobs/plan/{plan.pk}/"
-    assert (plan.tenant_id, plan.filter) == (acme.pk, {"state": "pending"})
+    assert (plan.tenant_id, plan.filter) == (acme.pk, {"state": "pending", "internal": False})
 
 
 @pytest.mark.req("T-01", "C-01")
@@ -256,3 +257,21 @@ def test_schedules_and_platforms_of_all_tenants_are_there_for_operators(admin: C
     assert admin.get(f"/admin/jobs/schedule/{made.pk}/").status_code == 200
     assert "acme:p" in text(admin.get("/admin/jobs/platform/"))
     assert admin.get("/admin/jobs/platform/acme:p/").status_code == 200
+
+
+@pytest.mark.req("T-01", "Q-01")
+def test_a_new_tenants_queue_begins_as_the_form_says_and_then_goes_its_own_way(
+    admin: Client,
+) -> None:
+    queues.configure("low", capacity=70, concurrency=2)
+    queues.pause("low", reason="maintenance")
+    page = text(admin.get("/admin/jobs/tenant/+new/"))
+    assert "the weight and capacity that the base queue has now, and runs" in page
+    tenants.create("acme")
+    own = reading.get("acme:low")
+    assert own is not None
+    assert (own.capacity, own.concurrency, own.paused) == (70, None, False)
+    queues.configure("low", capacity=90)
+    own = reading.get("acme:low")
+    assert own is not None
+    assert own.capacity == 70

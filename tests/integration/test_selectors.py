@@ -6,7 +6,7 @@ import pytest
 
 from jobs.domain import ids
 from jobs.domain.errors import Malformed, TaskNotFound
-from jobs.operations import tenants
+from jobs.operations import readings, tenants
 from jobs.operations.tasks import submit
 from jobs.selectors import alerts, queues, rates, task_history, task_pages, tasks
 from jobs.selectors.figures import Figure
@@ -82,16 +82,40 @@ def test_the_oldest_pending_task_is_found_at_the_front_too() -> None:
 
 
 @pytest.mark.req("V-01")
-def test_rates_come_from_two_readings() -> None:
-    before = rates.read(now_s=1000.0)
+def test_rates_count_from_the_first_reading_within_their_span() -> None:
+    assert rates.over([60.0, 3600.0], queues.totals()) == [rates.NOTHING, rates.NOTHING]
+    submit("debug:noop")
+    _note(ago_s=600)
     submit("debug:noop")
     submit("debug:noop")
     hand = Hand()
     hand.settle(hand.claim(want=1), succeeded)
-    now = rates.read(now_s=1010.0)
-    found = rates.over(60.0, now)
-    assert (found.processed, found.submitted, found.per_s, found.span_s) == (1, 2, 0.1, 10.0)
-    assert rates.over(60.0, before).per_s == 0
+    _note(ago_s=50)
+    submit("debug:noop")
+    minute, hour = rates.over([60.0, 3600.0], queues.totals())
+    assert (minute.processed, minute.submitted, round(minute.span_s)) == (0, 1, 50)
+    assert (hour.processed, hour.submitted, round(hour.span_s)) == (1, 3, 600)
+    assert hour.per_s == round(1 / 600, 3)
+
+
+@pytest.mark.req("V-01")
+def test_one_reading_is_kept_for_five_seconds_and_none_beyond_the_hour() -> None:
+    _note(ago_s=3_800)
+    _note(ago_s=3_000)
+    for _ in range(3):
+        readings.note()
+    ages = [age_s for (age_s,) in postgres.query("SELECT now() - at FROM rate_reading ORDER BY at")]
+    assert 2 <= len(ages) <= 3
+    assert 2_990 < ages[0].total_seconds() < 3_010
+
+
+def _note(*, ago_s: int) -> None:
+    assert readings.note()
+    postgres.query(
+        "UPDATE rate_reading SET slot = slot - %(ago)s / 5, at = at - %(ago)s * interval '1 second'"
+        " WHERE slot = (SELECT max(slot) FROM rate_reading) RETURNING 1",
+        {"ago": ago_s},
+    )
 
 
 @pytest.mark.req("M-06")

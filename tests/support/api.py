@@ -7,7 +7,7 @@ import msgspec
 from django.test import Client
 
 from jobs.operations import keys, tickets
-from jobs.selectors import figures, rates, secrets
+from jobs.selectors import figures, secrets
 from jobs.store import catalog
 from queues_admin.api import auth, guessing, throttle
 
@@ -72,5 +72,5 @@ def error(response: Response, status: int) -> Any:
 
 def forget() -> None:
     """Everything that this process remembers of the database and Redis."""
-    for module in (catalog, tickets, auth, guessing, throttle, figures, rates, secrets):
+    for module in (catalog, tickets, auth, guessing, throttle, figures, secrets):
         module.forget()

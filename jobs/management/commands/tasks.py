@@ -52,6 +52,9 @@ def _filters(verb: ArgumentParser) -> None:
         *(("--created-before", "created_before"), ("--q", "q")),
     ):
         verb.add_argument(flag, dest=dest, default=None)
+    verb.add_argument(
+        "--internal", choices=("true", "false"), default=None, help="only the engine's own, or none"
+    )
     verb.add_argument("--payload", action="append", default=[], metavar="PATH=VALUE")
     verb.add_argument("--limit", type=int, default=20, help=f"1 to {MOST_LISTED:,}")
     verb.add_argument("--cursor", default=None, help="the `next_cursor` of an earlier list")

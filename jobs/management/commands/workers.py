@@ -28,7 +28,7 @@ def _names(verb: ArgumentParser) -> ArgumentParser:
 
 def _list(command: Cli, options: Options) -> None:
     page = reading.listing()
-    columns = ("worker", "state", "running", "slots", "queues", "started", "silent s", "version")
+    columns = ("worker", "state", "running", "slots", "queues", "started", "silent s", "rq")
     rows = (
         (w.name, w.state, w.running, w.concurrency, w.queues or "all", w.started_at, w.silent_s)
         + (w.stats.get("version"),)

@@ -13,7 +13,8 @@ BEGIN
     EXECUTE format('GRANT taskcenter_tenant TO %I', current_user);
   END IF;
   GRANT USAGE ON SCHEMA public TO taskcenter_tenant;
-  GRANT SELECT ON queue, worker, queue_stat, stat_delta, control, redis_shard, breaker, queue_day, task_wait, task_after
+  GRANT SELECT ON queue, worker, queue_stat, stat_delta, control, redis_shard, breaker, queue_day, task_wait, task_after,
+    rate_reading
     TO taskcenter_tenant;
   FOR name, rule IN SELECT * FROM (VALUES
     ('task', 'tenant_id = ' || mine), ('task_info', 'tenant_id = ' || mine), ('schedule', 'tenant_id = ' || mine),

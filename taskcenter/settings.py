@@ -224,7 +224,7 @@ TASKCENTER: dict[str, Any] = {
     "SECOND_FACTOR": env.flag("TASKCENTER_SECOND_FACTOR", False),
     "WORKER_THREADS": env.integer("TASKCENTER_WORKER_THREADS", 0, minimum=0, maximum=1000),
     "WORKER_PROCESSES": env.integer("TASKCENTER_WORKER_PROCESSES", 2, minimum=0, maximum=256),
-    "POLL_SLOTS": env.integer("TASKCENTER_POLL_SLOTS", 200, minimum=1, maximum=10_000),
+    "POLL_SLOTS": env.integer("TASKCENTER_POLL_SLOTS", 400, minimum=1, maximum=10_000),
     "METRICS_TOKEN": env.secret("TASKCENTER_METRICS_TOKEN"),
     "METRICS_NETWORKS": env.words("TASKCENTER_METRICS_NETWORKS"),
     "TRUSTED_PROXIES": _PROXIES,

@@ -23,6 +23,9 @@ log = structlog.get_logger("worker")
 
 _BATCH = 500
 _MOST = 2_000
+_FEW = 100
+"""For fewer no look is worth its statements while others are out."""
+_AHEAD_S = 0.5
 _BRING = 500
 _BACKLOG = 1_000
 _IDLE_S = 0.5
@@ -45,6 +48,26 @@ class _Out:
         self.request: asyncio.Task[None] | None = None
 
 
+class _Flow:
+    """How many may be out: what is answered in half a second. More would only wait for places, and be put off."""
+
+    def __init__(self) -> None:
+        self._answered = 0
+        self._since_s = time.monotonic()
+        self._most = _BATCH
+
+    def answered(self) -> None:
+        self._answered += 1
+
+    def most(self) -> int:
+        took_s = time.monotonic() - self._since_s
+        if took_s >= _AHEAD_S:
+            ahead = round(self._answered / took_s * _AHEAD_S)
+            self._most = min(_MOST, max(_BATCH, ahead, self._most // 2))
+            self._answered, self._since_s = 0, time.monotonic()
+        return self._most
+
+
 class Asker:
     """`step` never blocks longer than half a second. What is lost here is asked again: nothing was claimed."""
 
@@ -52,6 +75,7 @@ class Asker:
         self._engine = engine
         self._heard: deque[Heard] = deque()
         self._batches: dict[int, _Out] = {}
+        self._flow = _Flow()
         self._again_at_s = 0.0
         self._moved = threading.Event()
         self._floor = duties.EPOCH_ZERO
@@ -76,9 +100,12 @@ class Asker:
         self._moved.clear()
         self._bring()
         self._put_off()
-        room = _MOST - sum(len(batch.left) for batch in list(self._batches.values()))
-        if engine.held_back() or room <= 0 or engine.settler.waiting() > _BACKLOG:
+        if engine.held_back() or engine.settler.waiting() > _BACKLOG:
             self._wait(_FULL_S)
+            return
+        room = self._room()
+        if room <= 0:
+            self._wait(_LEAST_S)
             return
         early_s = self._look_at_s - time.monotonic()
         if early_s > 0:
@@ -90,6 +117,13 @@ class Asker:
             self._wait(due_s)
             return
         self._take(min(_BATCH, room), floor)
+
+    def _room(self) -> int:
+        """For how many more; those that are silent for long count only for the whole: they take nobody's turn."""
+        young_s = time.monotonic() - _AGAIN_S
+        out = [(len(b.left), b.since_s > young_s) for b in list(self._batches.values())]
+        turns = self._flow.most() - sum(count for count, is_young in out if is_young)
+        return min(turns if turns >= _FEW else 0, _MOST - sum(count for count, _ in out))
 
     def _take(self, want: int, floor: datetime) -> None:
         from jobs.builtin import platform_asking
@@ -123,10 +157,12 @@ class Asker:
         def hear(heard: "Heard") -> None:
             self._heard.append(heard)
             batch.left.pop(heard[1].task_id, None)
+            self._flow.answered()
             self._moved.set()
 
         def pass_by(task_id: str) -> None:
             batch.left.pop(task_id, None)
+            self._flow.answered()
 
         try:
             await platform_asking.ask(batch.asking, hear, pass_by)

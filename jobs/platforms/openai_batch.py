@@ -212,7 +212,7 @@ def _billed(batch: object) -> float | None:
     total, done = (field(batch, f"request_counts.{name}") for name in ("total", "completed"))
     if not isinstance(total, int) or not isinstance(done, int) or total <= 0 or done <= 0:
         return None
-    return min(1.0, done / total)
+    return min(done, total) / total
 
 
 def _progress(batch: object) -> int | None:

@@ -67,7 +67,7 @@ KEYS = [
     "last_id",
     "detail",
 ]
-WORD = st.sampled_from([*WORDS, "x1", "ref-1", "http://127.0.0.1/x", "..", "a\0b"])
+WORD = st.sampled_from([*WORDS, "a", "x1", "ref-1", "http://127.0.0.1/x", "..", "a\0b"])
 LEAF = (
     st.none()
     | st.booleans()
@@ -95,7 +95,7 @@ async def _everything(protocol: str, reply: httpx.Response) -> list[object]:
     config = platform(protocol, "http://127.0.0.1", options=options)
     transport = httpx.MockTransport(
         lambda request: httpx.Response(
-            reply.status_code, headers=reply.headers, content=reply.content
+            reply.status_code, headers=reply.headers, stream=httpx.ByteStream(reply.content)
         )
     )
     two = [
@@ -134,3 +134,11 @@ def test_no_answer_of_a_platform_raises(
     if not 200 <= code < 300:
         assert not isinstance(submitted, base.Accepted)
         assert not isinstance(first, base.Succeeded | base.Cancelled)
+
+
+@pytest.mark.req("R-05")
+def test_a_batch_that_counts_beyond_every_float_is_billed_whole() -> None:
+    counts = {"total": 1, "completed": 10**400}
+    body = {"id": "a", "status": "cancelled", "request_counts": counts}
+    answers = asyncio.run(_everything("openai_batch", httpx.Response(200, json=body)))
+    assert [getattr(answer, "billed", None) for answer in answers[1:3]] == [1.0, None]

@@ -104,9 +104,6 @@ class Slots:
                 waiting.clear()
         return left
 
-    def set_limit(self, lane: Lane, limit: int) -> None:
-        self._limits[lane] = limit
-
     def resize(self, concurrency: int, threads: int) -> None:
         """More slots at once; fewer by starting nothing until enough runs have ended. No lock: signals come here."""
         self.concurrency = concurrency

@@ -109,8 +109,7 @@ def _loggers(level: str) -> Mapping[str, Any]:
     return {
         "django": {"level": level, "propagate": True, "handlers": []},
         "django.server": quiet,
-        "httpx": quiet,
-        "httpcore": quiet,
+        "aiohttp": quiet,
         "rq.worker": quiet,
         "rq_scheduler": quiet,
         "asyncio": quiet,

@@ -1,24 +1,23 @@
 """`http:callback`: a signed HTTP request to somebody else's service, retried by the statuses the caller names."""
 
-import asyncio
 import os
 import re
 import time
-import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-import httpx
+import aiohttp
 import msgspec
 from django.conf import settings
 
 from jobs.builtin import signatures
-from jobs.builtin.platform_http import db
+from jobs.builtin.platform_http import client, db
 from jobs.domain import headers
 from jobs.domain.errors import Invalid, TaskCenterError
 from jobs.domain.outcomes import Retry, SkipRetry
 from jobs.handlers import Context, task
-from jobs.platforms import guard
-from jobs.platforms.http import make_client, read_retry_after, strict_json
+from jobs.platforms import guard, http
 from jobs.store import catalog
 
 MAX_ANSWER_BYTES = 4_096
@@ -73,32 +72,37 @@ async def deliver_entry(payload: Callback, context: Context) -> dict[str, Any]:
     return await _exchange(payload, await _request(payload, context, internal=True))
 
 
-async def _exchange(payload: Callback, request: httpx.Request) -> dict[str, Any]:
+async def _exchange(payload: Callback, sent: "_Sent") -> dict[str, Any]:
     try:
-        async with asyncio.timeout(payload.timeout):
-            status, answered, raw = await _send(request, _client())
-    except guard.TargetRefused as error:
+        status, answered, raw = await _send(payload, sent)
+    except (guard.TargetRefused, http.Unfit) as error:
         raise SkipRetry(str(error)) from error
-    except (TimeoutError, httpx.HTTPError) as error:
-        raise CallbackFailed(
-            f"No answer from {request.url.host}: {type(error).__name__}"
-        ) from error
+    except (TimeoutError, aiohttp.ClientError) as error:
+        raise CallbackFailed(f"No answer from {sent.host}: {type(error).__name__}") from error
     if 200 <= status < 300:
         return {"status": status, "body": _readable(raw)}
-    reason = f"{request.url.host} answered {status}"
+    reason = f"{sent.host} answered {status}"
     if not _may_retry(status, payload.retry_status):
         raise SkipRetry(reason)
-    after_s = read_retry_after(answered)
+    after_s = http.read_retry_after(answered)
     if after_s is not None:
         raise Retry(after_s, reason=reason)
     raise CallbackFailed(reason, status=status)
 
 
-async def _request(payload: Callback, context: Context, *, internal: bool = False) -> httpx.Request:
-    """The request as it leaves. Raises SkipRetry for what could never be sent."""
+@dataclass(frozen=True, kw_only=True)
+class _Sent:
+    method: str
+    host: str
+    headers: dict[str, str]
+    content: bytes
+
+
+async def _request(payload: Callback, context: Context, *, internal: bool = False) -> _Sent:
+    """What leaves. Raises SkipRetry for what could never be sent."""
     try:
         method = _method(payload)
-        guard.split(payload.url)
+        _, host, _ = guard.split(payload.url)
         secret = await _secret(payload.secret, context.tenant_id, internal)
         given = _given(payload.headers)
     except Invalid as error:
@@ -111,17 +115,7 @@ async def _request(payload: Callback, context: Context, *, internal: bool = Fals
         "traceparent": _traceparent(context.trace_id),
         "accept-encoding": "identity",
     }
-    timeout = httpx.Timeout(payload.timeout, connect=min(5.0, payload.timeout))
-    extensions = {
-        "allow_private": bool(settings.TASKCENTER["ALLOW_PRIVATE"]),
-        "timeout": timeout.as_dict(),
-    }
-    try:
-        return httpx.Request(
-            method, payload.url, headers=sent, content=content, extensions=extensions
-        )
-    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise SkipRetry(f"The request cannot be built: {error}") from error
+    return _Sent(method=method, host=host, headers=sent, content=content)
 
 
 async def _secret(name: str | None, tenant_id: int, internal: bool) -> str:
@@ -146,27 +140,32 @@ def _given(given: dict[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in given.items() if not headers.is_ours(name)}
 
 
-async def _send(
-    request: httpx.Request, client: httpx.AsyncClient
-) -> tuple[int, dict[str, str], bytes]:
+async def _send(payload: Callback, sent: _Sent) -> tuple[int, Mapping[str, str], bytes]:
     """(status, headers, the first bytes of the body); what is longer is not read, what is compressed left out."""
-    response = await client.send(request, stream=True)
-    raw = b""
-    try:
-        async for chunk in response.aiter_raw(MAX_ANSWER_BYTES):
+    response = await http.send(
+        client(),
+        sent.method,
+        payload.url,
+        allow_private=bool(settings.TASKCENTER["ALLOW_PRIVATE"]),
+        limits=http.limits(payload.timeout),
+        headers=sent.headers,
+        data=sent.content,
+    )
+    raw = bytearray()
+    async with response:
+        async for chunk in response.content.iter_chunked(MAX_ANSWER_BYTES):
             raw += chunk
             if len(raw) > MAX_ANSWER_BYTES:
+                response.close()
                 break
-    finally:
-        await response.aclose()
     plain = response.headers.get("content-encoding", "identity").strip().lower() == "identity"
-    return response.status_code, dict(response.headers), raw if plain else b""
+    return response.status, response.headers, bytes(raw) if plain else b""
 
 
 def _readable(raw: bytes) -> Any:
     if len(raw) <= MAX_ANSWER_BYTES:
         try:
-            return strict_json(raw)
+            return http.strict_json(raw)
         except ValueError:
             pass
     return raw[:MAX_ANSWER_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")
@@ -188,17 +187,3 @@ def _may_retry(status: int, named: list[int | str]) -> bool:
 def _traceparent(trace_id: str | None) -> str:
     known = trace_id if trace_id and _TRACE_ID.fullmatch(trace_id) and trace_id.strip("0") else None
     return f"00-{known or os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
-
-
-_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]" = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def _client() -> httpx.AsyncClient:
-    """One pooled client per event loop: connections belong to the loop that opened them."""
-    loop = asyncio.get_running_loop()
-    client = _clients.get(loop)
-    if client is None:
-        client = _clients[loop] = make_client()
-    return client

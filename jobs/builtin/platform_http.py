@@ -1,29 +1,28 @@
-"""What platform handlers share: one HTTP client per event loop, and store calls off the loop."""
+"""What handlers that call strangers share: one HTTP client per event loop, and store calls off the loop."""
 
 import asyncio
 import weakref
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-import httpx
 from django.db import InterfaceError, OperationalError, connection
 
-from jobs.platforms.http import make_client
+from jobs.platforms.connections import Client
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]" = (
+_clients: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Client]" = (
     weakref.WeakKeyDictionary()
 )
 
 
-def client() -> httpx.AsyncClient:
+def client() -> Client:
     """The pooled client of the running event loop."""
     loop = asyncio.get_running_loop()
     found = _clients.get(loop)
     if found is None:
-        found = _clients[loop] = make_client()
+        found = _clients[loop] = Client()
     return found
 
 

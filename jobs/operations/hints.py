@@ -15,7 +15,7 @@ from jobs.domain.errors import NotFound, UnknownPlatform
 from jobs.domain.states import State
 from jobs.operations import platform_facts, platforms
 from jobs.platforms.base import Adapter, PlatformConfig, Succeeded, WebhookHint
-from jobs.platforms.http import make_client
+from jobs.platforms.connections import Client
 from jobs.platforms.registry import adapter_for
 from jobs.store import postgres
 
@@ -82,15 +82,12 @@ def prune() -> int:
 
 
 async def _verified(config: PlatformConfig, headers: Mapping[str, str], body: bytes) -> WebhookHint:
-    client = make_client()
-    try:
+    async with Client() as client:
         adapter: Adapter = adapter_for(config, client)
         now_s = time.time()
         await adapter.prepare_webhook(now_s)
         adapter.verify_webhook(headers, body, now_s)
         return adapter.parse_webhook(headers, body)
-    finally:
-        await client.aclose()
 
 
 def _task_of(platform_id: int, hint: WebhookHint, reference: str) -> tuple[str, int] | None:

@@ -8,11 +8,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import httpx
-
 from jobs.domain.states import Status
 from jobs.platforms import base
 from jobs.platforms.complaints import CommonOptions, Complaint, address, gettext_noop
+from jobs.platforms.connections import Client
 from jobs.platforms.http import Answer, exchange, strict_json
 from jobs.platforms.usual import UsualAdapter
 from jobs.platforms.webhooks import WebhookRefused, read_body, read_jwks, verify_fal
@@ -69,7 +68,7 @@ class FalAdapter(UsualAdapter):
             )
             yield Complaint(field="options", message=message, params={"option": "jwks_url"})
 
-    def __init__(self, config: base.PlatformConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: base.PlatformConfig, client: Client) -> None:
         super().__init__(config, client, headers={"Authorization": f"Key {config.credential}"})
         self._client = client
         self._jwks_url = str(config.options.get("jwks_url", JWKS_URL))

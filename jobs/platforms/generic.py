@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from jobs.domain.errors import Misconfigured
 from jobs.domain.states import Status, status_from_wire
 from jobs.platforms import base
+from jobs.platforms.connections import Client
 from jobs.platforms.generic_options import HOLE, Call, Options, complaints
 from jobs.platforms.usual import UsualAdapter
 from jobs.platforms.webhooks import WebhookRefused, lower, read_body
@@ -38,7 +38,7 @@ class GenericAdapter(UsualAdapter):
     options_type: ClassVar[type[Options]] = Options
     complaints = staticmethod(complaints)
 
-    def __init__(self, config: base.PlatformConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: base.PlatformConfig, client: Client) -> None:
         try:
             self._options = msgspec.convert(dict(config.options), Options)
             own = {s.wire: s for s in Status if s is not Status.EMPTY}

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import Annotated
 
-import httpx
 import msgspec
 
 from jobs.domain.states import Status
@@ -16,6 +15,7 @@ from jobs.platforms.complaints import (
     header_value,
     text_secret,
 )
+from jobs.platforms.guard import TargetRefused, split
 
 HOLE = re.compile(r"\{(\w+)\}")
 _ = gettext_noop
@@ -134,10 +134,9 @@ def _url(
 
 def _same_origin(base_url: str, url: str) -> bool:
     try:
-        base, other = httpx.URL(base_url), httpx.URL(HOLE.sub("x", url))
-    except (httpx.InvalidURL, UnicodeError):
+        return split(base_url) == split(HOLE.sub("x", url))
+    except TargetRefused:
         return False
-    return (base.scheme, base.raw_host, base.port) == (other.scheme, other.raw_host, other.port)
 
 
 def _header(option: str, name: object) -> Iterator[Complaint]:

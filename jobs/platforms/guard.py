@@ -5,10 +5,8 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-import httpx
 import idna
 
 from jobs.domain.errors import Invalid, Unavailable
@@ -28,20 +26,6 @@ class Unresolvable(Unavailable):
     code = "unresolvable"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
-    """A checked target. `ips` are all its addresses, in the resolver's order; connect to one of them."""
-
-    scheme: str
-    host: str
-    port: int
-    ips: tuple[str, ...]
-
-    @property
-    def ip(self) -> str:
-        return self.ips[0]
-
-
 # ipaddress calls these global in some of the Pythons we run on (special-purpose registries, RFC 6890).
 _NOT_PUBLIC_4 = tuple(
     IPv4Network(net) for net in ("192.0.0.0/24", "192.88.99.0/24", "100.64.0.0/10", "240.0.0.0/4")
@@ -50,8 +34,8 @@ _PUBLIC_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(
     IPv6Network(net) for net in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 )
-# Other readers of URLs fail at brackets that stand alone, and read more signs as a port's digits.
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]{0,5})?")
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-][a-z0-9_.-]*)(:(?P<port>[0-9]{0,5}))?")
+_PORTS = {"http": 80, "https": 443}
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
@@ -91,43 +75,46 @@ def is_inner(host: str) -> bool:
 
 def split(url: str) -> tuple[str, str, int]:
     """(scheme, host in ASCII, port) of a URL that we would call. Raises TargetRefused."""
-    if any(ord(c) < 33 for c in url):
-        raise TargetRefused("The address contains blanks or control characters")
-    # The host is taken apart by hand: httpx refuses some spellings with an error that isn't ours.
+    if any(ord(c) < 33 or "\ud800" <= c <= "\udfff" for c in url):
+        raise TargetRefused("The address contains blanks, control characters or half characters")
     scheme, sep, rest = url.partition("://")
+    scheme = scheme.lower()
     authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
-    if not sep or scheme.lower() not in ("http", "https"):
+    if not sep or scheme not in ("http", "https"):
         raise TargetRefused("Only http:// and https:// addresses are called")
     if "@" in authority or "\\" in authority or "%" in authority:
         raise TargetRefused("The address carries a user name or an escaped host")
     try:
-        in_ascii = _ascii_authority(authority)
-        ascii_url = httpx.URL(f"{scheme.lower()}://{in_ascii}/")
-        host = ascii_url.host  # decodes a label that begins with xn--
-    except (httpx.InvalidURL, UnicodeError, idna.IDNAError) as error:
+        found = _AUTHORITY.fullmatch(_ascii_authority(authority))
+    except UnicodeError as error:
         raise TargetRefused("The address has no valid host") from error
-    if _AUTHORITY.fullmatch(in_ascii) is None:
+    if found is None or not _is_host(found["host"]):
+        raise TargetRefused("The address has no valid host")
+    port = int(found["port"] or _PORTS[scheme])
+    if not 0 < port <= 65_535:
         raise TargetRefused("The address has no valid host and port")
-    port = ascii_url.port or (443 if ascii_url.scheme == "https" else 80)
-    if not host or port > 65_535:
-        raise TargetRefused("The address has no valid host and port")
-    return ascii_url.scheme, host, port
+    return scheme, found["host"].strip("[]"), port
 
 
 def _ascii_authority(authority: str) -> str:
+    """Lower case; what isn't ASCII by IDNA 2008. Raises UnicodeError."""
     if authority.isascii():
-        return authority
+        return authority.lower()
     host, colon, port = authority.partition(":")
     return idna.encode(host, uts46=True).decode("ascii") + colon + port
 
 
-async def resolve_public(
-    url: str, *, allow_private: bool = False, resolver: Resolver | None = None
-) -> Target:
-    """Resolve a URL's host once. Raises TargetRefused if any of its addresses isn't public, Unresolvable."""
-    scheme, host, port = split(url)
-    ips = await resolve_host(host, port, allow_private=allow_private, resolver=resolver)
-    return Target(scheme=scheme, host=host, port=port, ips=tuple(ips))
+def _is_host(host: str) -> bool:
+    """Other readers of URLs stumble over brackets without an address and over xn-- without a name."""
+    try:
+        if host.startswith("["):
+            ipaddress.IPv6Address(host[1:-1])
+        for label in host.split("."):
+            if label.startswith("xn--"):
+                idna.decode(label)
+    except (ValueError, UnicodeError):
+        return False
+    return True
 
 
 async def resolve_host(

@@ -1,45 +1,44 @@
 """HTTP as we do it with strangers: pooled, guarded, no redirects, bounded in size and time, strict JSON."""
 
 import asyncio
+import functools
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
-import httpx
+import aiohttp
+from yarl import URL
 
 from jobs.domain.errors import TaskCenterError
-from jobs.platforms.connections import GuardedTransport
+from jobs.platforms.connections import Client
 from jobs.platforms.guard import TargetRefused
 
 MAX_BODY_BYTES = 5_000_000
 TOTAL_S = 60.0
-_TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=10.0)
+CONNECT_S = 5.0
+SILENT_S = 30.0
 _MAX_DEPTH = 64
 _MAX_RETRY_AFTER_S = 3600.0
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_PLAIN_URL = re.compile(r"[\x21-\x7e]+")
+_REDIRECTS = (301, 302, 303, 307, 308)
+# RFC 9110, 9.2.2: sent once more by aiohttp when a kept connection turns out to be closed.
+_IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
 
 
-def make_client() -> httpx.AsyncClient:
-    """The client for all platforms and callbacks of one event loop; close it with `aclose()`."""
-    return httpx.AsyncClient(
-        transport=GuardedTransport(),
-        timeout=_TIMEOUT,
-        follow_redirects=False,
-        trust_env=False,
-        headers={
-            "User-Agent": "TaskCenter/1",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-        },
-    )
+class Unfit(ValueError):
+    """A request that cannot be put on the wire; the text repeats nothing of it, for it may hold a credential."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """An HTTP answer. `problem` says why `body` isn't there: not JSON, too large, redirect…"""
+    """An HTTP answer. `problem` says why `body` isn't there: not JSON, too large, redirect… Header names: any case."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -68,70 +67,144 @@ class NoAnswer:
     barred: bool = False
 
 
-_UNFIT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, *_UNFIT)
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, Unfit)
 
 
 async def exchange(
-    client: httpx.AsyncClient,
+    client: Client,
     method: str,
     url: str,
     *,
     allow_private: bool = False,
     max_bytes: int = MAX_BODY_BYTES,
     total_s: float | None = None,
-    **parts: Any,
+    headers: Mapping[str, str] | None = None,
+    json: object = None,
+    params: Mapping[str, str] | None = None,
+    form: aiohttp.FormData | None = None,
 ) -> Answer | NoAnswer:
-    """One request and its whole answer; `parts` are httpx's (headers, json, content, files, data)."""
-    extensions = {"allow_private": allow_private, "timeout": _TIMEOUT.as_dict()}
-    try:
-        request = client.build_request(method, url, extensions=extensions, **parts)
-    except (httpx.InvalidURL, TypeError, ValueError) as error:
-        # A header, URL or body that cannot be put on the wire (a credential with a line feed).
-        reason = f"the request cannot be built: {type(error).__name__}"
-        return NoAnswer(reason=reason, sent=False, kept=True)
+    """One request and its whole answer; what is sent is `json`, or `form`."""
     answered = False
     try:
-        async with asyncio.timeout(total_s or TOTAL_S):
-            response = await client.send(request, stream=True)
-            answered = True
-            try:
-                return _read(response, await _bounded(response, max_bytes))
-            finally:
-                await response.aclose()
+        data: bytes | aiohttp.FormData | None = form
+        given = headers or {}
+        if json is not None:
+            data, given = _text(json), {"Content-Type": "application/json", **given}
+        response = await send(
+            client,
+            method,
+            url,
+            allow_private=allow_private,
+            limits=limits(total_s),
+            headers=given,
+            data=data,
+            params=params,
+        )
+        answered = True
+        async with response:
+            return _read(response, await _bounded(response, max_bytes))
     except (TaskCenterError, *_NOT_SENT) as error:
         barred = isinstance(error, TargetRefused)
-        kept = barred or isinstance(error, _UNFIT)
-        return NoAnswer(reason=_say(error), sent=answered, kept=kept, barred=barred)
-    except (httpx.HTTPError, httpx.StreamError, TimeoutError, ValueError) as error:
-        return NoAnswer(reason=_say(error), sent=True)
+        kept = barred or isinstance(error, Unfit)
+        return NoAnswer(reason=say(error), sent=answered, kept=kept, barred=barred)
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        return NoAnswer(reason=say(error), sent=True)
 
 
-def _say(error: Exception) -> str:
-    if isinstance(error, httpx.LocalProtocolError):
-        # Its text repeats the header, credential and all.
-        return "LocalProtocolError: the request cannot be put on the wire"
+@functools.cache
+def limits(total_s: float | None = None) -> aiohttp.ClientTimeout:
+    """Seconds for the whole exchange, for its connection, and for how long the other side may be silent."""
+    whole_s = total_s or TOTAL_S
+    return aiohttp.ClientTimeout(
+        total=whole_s,
+        connect=min(2 * CONNECT_S, whole_s),
+        sock_connect=min(CONNECT_S, whole_s),
+        sock_read=max(SILENT_S, whole_s if total_s else 0),
+    )
+
+
+async def send(
+    client: Client,
+    method: str,
+    url: str,
+    *,
+    allow_private: bool,
+    limits: aiohttp.ClientTimeout,
+    headers: Mapping[str, str],
+    data: bytes | aiohttp.FormData | None = None,
+    params: Mapping[str, str] | None = None,
+) -> aiohttp.ClientResponse:
+    """The answer's head; leave it by `async with`. Raises Unfit, TaskCenterError (guard), aiohttp's, TimeoutError."""
+    target = _target(url)
+    _check(headers)
+    if method not in _IDEMPOTENT:
+        # What the loop has not yet read of a kept connection may be its end, and this request is not sent twice.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    session = client.session(allow_private=allow_private)
+    try:
+        return await session.request(
+            method,
+            target,
+            headers=headers,
+            data=data,
+            params=params,
+            timeout=limits,
+            allow_redirects=False,
+        )
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        raise TargetRefused("The address has no valid host") from error
+
+
+def _target(url: str) -> URL:
+    """As it is, when nothing in it needs to be quoted: a signed URL must not be rewritten."""
+    try:
+        return URL(url, encoded=_PLAIN_URL.fullmatch(url) is not None)
+    except (ValueError, TypeError) as error:
+        raise Unfit("the request cannot be built: the address is none") from error
+
+
+def _check(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not (_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+            raise Unfit(f"the request cannot be built: header {name[:50]!r} cannot be sent")
+
+
+def _text(value: object) -> bytes:
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Unfit(f"the request cannot be built: {type(error).__name__}") from error
+
+
+def say(error: Exception) -> str:
+    """What went wrong, without the URL's query, which may hold a secret."""
+    if isinstance(error, Unfit):
+        return str(error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{type(error).__name__}: {error.message}"[:500]
     return f"{type(error).__name__}: {error}"[:500]
 
 
-async def _bounded(response: httpx.Response, max_bytes: int) -> bytes | None:
+async def _bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
     """The body, or None as soon as it is longer than allowed."""
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > max_bytes:
+            response.close()
             return None
     return bytes(body)
 
 
-def _read(response: httpx.Response, raw: bytes | None) -> Answer:
-    headers = {name.lower(): value for name, value in response.headers.items()}
+def _read(response: aiohttp.ClientResponse, raw: bytes | None) -> Answer:
     body, problem = None, None
     if raw is None:
         problem = "the answer is too large"
-    elif response.is_redirect:
+    elif response.status in _REDIRECTS and "location" in response.headers:
         problem = "the answer is a redirect, which is not followed"
-    elif headers.get("content-encoding", "identity") != "identity":
+    elif response.headers.get("content-encoding", "identity") != "identity":
         # We asked for none; a few compressed kilobytes can be gigabytes.
         problem = "the answer is compressed"
     elif not raw.strip():
@@ -141,7 +214,7 @@ def _read(response: httpx.Response, raw: bytes | None) -> Answer:
             body = strict_json(raw)
         except ValueError as error:
             problem = f"the answer is not JSON: {error}"[:300]
-    return Answer(status_code=response.status_code, headers=headers, body=body, problem=problem)
+    return Answer(status_code=response.status, headers=response.headers, body=body, problem=problem)
 
 
 def strict_json(raw: bytes) -> Any:

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import httpx
-
 from jobs.domain.states import Status
 from jobs.platforms import base
 from jobs.platforms.complaints import Complaint, gettext_noop
+from jobs.platforms.connections import Client
 from jobs.platforms.http import Answer, NoAnswer
 from jobs.platforms.usual import UsualAdapter
 from jobs.platforms.webhooks import WebhookRefused, read_body
@@ -52,7 +51,7 @@ class KlingAdapter(UsualAdapter):
     def __init__(
         self,
         config: base.PlatformConfig,
-        client: httpx.AsyncClient,
+        client: Client,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(config, client, headers={}, strip="/v1")

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-import httpx
+import aiohttp
 
 from jobs.domain.states import Status
 from jobs.platforms import base
 from jobs.platforms.complaints import CommonOptions, Complaint, header_value, text_secret
+from jobs.platforms.connections import Client
 from jobs.platforms.usual import UsualAdapter
 from jobs.platforms.webhooks import WebhookRefused, lower, read_body
 from jobs.platforms.wire import (
@@ -71,7 +72,7 @@ class OpenAIBatchAdapter(UsualAdapter):
         for option in ("organization", "project"):
             yield from header_value(option, config.options.get(option))
 
-    def __init__(self, config: base.PlatformConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: base.PlatformConfig, client: Client) -> None:
         super().__init__(config, client, strip="/v1")
         for option, header in (
             ("organization", "OpenAI-Organization"),
@@ -113,13 +114,11 @@ class OpenAIBatchAdapter(UsualAdapter):
         if not isinstance(requests, list) or not requests:
             return base.Rejected(reason="the payload needs `requests` (a list) or `input_file_id`")
         lines = "\n".join(json.dumps(_line(item, n, endpoint)) for n, item in enumerate(requests))
-        answer = await self._wire.call(
-            "POST",
-            "/v1/files",
-            self._headers,
-            data={"purpose": "batch"},
-            files={"file": ("batch.jsonl", lines.encode(), "application/jsonl")},
+        form = aiohttp.FormData({"purpose": "batch"})
+        form.add_field(
+            "file", lines.encode(), filename="batch.jsonl", content_type="application/jsonl"
         )
+        answer = await self._wire.call("POST", "/v1/files", self._headers, form=form)
         failure = submit_failure(answer)
         if isinstance(failure, base.Ambiguous):
             return base.Transient(reason=failure.reason)

@@ -4,19 +4,18 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import httpx
-
 from jobs.domain.errors import Misconfigured
 from jobs.platforms import complaints as about
 from jobs.platforms.base import Adapter, PlatformConfig
 from jobs.platforms.complaints import Complaint
+from jobs.platforms.connections import Client
 from jobs.platforms.fal import FalAdapter
 from jobs.platforms.generic import GenericAdapter
 from jobs.platforms.kling import KlingAdapter
 from jobs.platforms.openai_batch import OpenAIBatchAdapter
 from jobs.platforms.replicate import ReplicateAdapter
 
-_Maker = Callable[[PlatformConfig, httpx.AsyncClient], Adapter]
+_Maker = Callable[[PlatformConfig, Client], Adapter]
 
 PROTOCOLS: MappingProxyType[str, _Maker] = MappingProxyType(
     {
@@ -50,7 +49,7 @@ def complaints(config: PlatformConfig) -> list[Complaint]:
     return found
 
 
-def adapter_for(config: PlatformConfig, client: httpx.AsyncClient) -> Adapter:
+def adapter_for(config: PlatformConfig, client: Client) -> Adapter:
     """Cheap: make one per batch of requests. Raises Misconfigured for a protocol or options that are wrong."""
     maker = PROTOCOLS.get(config.protocol)
     if maker is None:

@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import httpx
-
 from jobs.domain.states import Status
 from jobs.platforms import base
+from jobs.platforms.connections import Client
 from jobs.platforms.usual import UsualAdapter
 from jobs.platforms.webhooks import WebhookRefused, lower, read_body
 from jobs.platforms.wire import cancel_failure, escaped, poll_failure, submit_failure
@@ -48,7 +47,7 @@ class ReplicateAdapter(UsualAdapter):
 
     protocol: ClassVar[str] = "replicate"
 
-    def __init__(self, config: base.PlatformConfig, client: httpx.AsyncClient) -> None:
+    def __init__(self, config: base.PlatformConfig, client: Client) -> None:
         super().__init__(config, client, strip="/v1")
 
     async def submit(self, request: base.SubmitRequest) -> base.SubmitResult:

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-import httpx
-
 from jobs.platforms.base import Accepted, PlatformConfig, PollRequest, PollResult, Transient
+from jobs.platforms.connections import Client
 from jobs.platforms.webhooks import verify_standard
 from jobs.platforms.wire import Wire, each
 
@@ -20,7 +19,7 @@ class UsualAdapter:
     def __init__(
         self,
         config: PlatformConfig,
-        client: httpx.AsyncClient,
+        client: Client,
         *,
         headers: Mapping[str, str] | None = None,
         strip: str = "",

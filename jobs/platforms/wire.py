@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
 from jobs.domain.errors import Misconfigured
 from jobs.platforms.base import (
     Accepted,
@@ -24,6 +22,8 @@ from jobs.platforms.base import (
     Transient,
     TransientPoll,
 )
+from jobs.platforms.connections import Client
+from jobs.platforms.guard import TargetRefused, split
 from jobs.platforms.http import Answer, NoAnswer, exchange
 from jobs.platforms.words import problem
 
@@ -36,12 +36,10 @@ _UNCLEAR = (302, 303, 409)
 class Wire:
     """`call` never raises. The credential goes to the platform's own origin and nowhere else."""
 
-    def __init__(
-        self, config: PlatformConfig, client: httpx.AsyncClient, *, strip: str = ""
-    ) -> None:
+    def __init__(self, config: PlatformConfig, client: Client, *, strip: str = "") -> None:
         try:
-            self._origin = _origin(httpx.URL(config.base_url))
-        except httpx.InvalidURL as error:
+            self._origin = split(config.base_url)
+        except TargetRefused as error:
             raise Misconfigured(f"{config.name}: base_url is no URL") from error
         self.base = config.base_url.rstrip("/").removesuffix(strip).rstrip("/")
         self._config = config
@@ -56,7 +54,7 @@ class Wire:
             return NoAnswer(reason="the URL is not the platform's own", sent=False, kept=True)
         private = self._config.allow_private
         return await exchange(
-            self._client, method, target, allow_private=private, headers=dict(headers), **parts
+            self._client, method, target, allow_private=private, headers=headers, **parts
         )
 
     def own(self, url: object) -> str | None:
@@ -64,17 +62,12 @@ class Wire:
         if not isinstance(url, str) or len(url) > 2000:
             return None
         try:
-            return url if _origin(httpx.URL(url)) == self._origin else None
-        except (httpx.InvalidURL, UnicodeError):
+            return url if split(url) == self._origin else None
+        except TargetRefused:
             return None
 
     def own_urls(self, found: Mapping[str, object]) -> dict[str, str]:
         return {name: url for name, value in found.items() if (url := self.own(value))}
-
-
-def _origin(url: httpx.URL) -> tuple[str, bytes, int | None]:
-    """The host as it is sent: what begins with xn-- is not decoded, which may fail."""
-    return url.scheme, url.raw_host, url.port
 
 
 async def each(

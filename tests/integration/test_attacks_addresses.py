@@ -5,8 +5,8 @@ from django.test import Client
 
 from jobs.models import Platform
 from jobs.operations import keys, platforms, tenants
+from jobs.platforms import connections
 from jobs.platforms.base import PlatformConfig
-from jobs.platforms.http import make_client
 from jobs.platforms.wire import Wire
 from tests.integration.admin_support import client_of
 from tests.support import api
@@ -71,6 +71,6 @@ def test_an_address_that_was_stored_by_a_tenant_breaks_no_page_of_the_house() ->
 )
 def test_an_address_in_an_answer_that_is_none_is_not_the_platforms_own(url: str) -> None:
     config = PlatformConfig(name="p", protocol="fal", base_url="https://p.test")
-    wire = Wire(config, make_client())
+    wire = Wire(config, connections.Client())
     assert wire.own(url) is None
     assert wire.own("https://p.test/ok") == "https://p.test/ok"

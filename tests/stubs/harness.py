@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from jobs.platforms.base import Adapter, PlatformConfig, PollRequest, PollResult, SubmitRequest
-from jobs.platforms.http import make_client
+from jobs.platforms.connections import Client
 from jobs.platforms.registry import adapter_for
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ def platform(protocol: str, base_url: str, credential: str = "tok", **more: Any)
 
 def talk(config: PlatformConfig, work: Callable[[Adapter], Awaitable[T]]) -> T:
     async def main() -> T:
-        async with make_client() as client:
+        async with Client() as client:
             return await work(adapter_for(config, client))
 
     return asyncio.run(main())

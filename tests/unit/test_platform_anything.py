@@ -1,15 +1,17 @@
 """Whatever a platform answers, an adapter answers with one of its own results and never with an exception."""
 
 import asyncio
+import contextlib
 import json
+import re
 from typing import Any, get_args
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.platforms import base
+from jobs.platforms.connections import Client
 from jobs.platforms.registry import PROTOCOLS, adapter_for
 from tests.stubs.generic_stub import OPTIONS
 from tests.stubs.harness import asked, platform
@@ -90,19 +92,38 @@ HEADERS = st.sampled_from(
 BODY = JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20)
 
 
-async def _everything(protocol: str, reply: httpx.Response) -> list[object]:
+Reply = tuple[int, dict[str, str], bytes]
+
+
+async def _serve(reply: Reply) -> asyncio.Server:
+    """Answers every request alike."""
+    code, headers, body = reply
+    lines = [f"HTTP/1.1 {code} x", *(f"{name}: {value}" for name, value in headers.items())]
+    if code != 204:
+        lines.append(f"Content-Length: {len(body)}")
+    answer = "\r\n".join([*lines, "", ""]).encode() + (b"" if code == 204 else body)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError), contextlib.closing(writer):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                await reader.readexactly(int(length[1]) if length else 0)
+                writer.write(answer)
+
+    return await asyncio.start_server(talk, "127.0.0.1", 0)
+
+
+async def _everything(protocol: str, reply: Reply) -> list[object]:
     options = OPTIONS if protocol == "generic" else {}
-    config = platform(protocol, "http://127.0.0.1", options=options)
-    transport = httpx.MockTransport(
-        lambda request: httpx.Response(
-            reply.status_code, headers=reply.headers, stream=httpx.ByteStream(reply.content)
-        )
-    )
+    server = await _serve(reply)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    config = platform(protocol, url, options=options)
     two = [
-        base.PollRequest(task_id=name, external_id=name, urls={"status": "http://127.0.0.1/s"})
+        base.PollRequest(task_id=name, external_id=name, urls={"status": f"{url}/s"})
         for name in "ab"
     ]
-    async with httpx.AsyncClient(transport=transport) as client:
+    async with server, Client() as client:
         adapter = adapter_for(config, client)
         submitted = await adapter.submit(asked(PAYLOADS[protocol]))
         polled = await adapter.poll(two) | await adapter.poll(two[:1])
@@ -123,8 +144,9 @@ async def _everything(protocol: str, reply: httpx.Response) -> list[object]:
 def test_no_answer_of_a_platform_raises(
     protocol: str, code: int, headers: dict[str, str], body: bytes
 ) -> None:
-    reply = httpx.Response(code, headers=headers, content=body)
-    submitted, first, second, cancelled, found = asyncio.run(_everything(protocol, reply))
+    submitted, first, second, cancelled, found = asyncio.run(
+        _everything(protocol, (code, headers, body))
+    )
     assert isinstance(submitted, get_args(base.SubmitResult))
     assert isinstance(first, get_args(base.PollResult)) and isinstance(
         second, get_args(base.PollResult)
@@ -140,5 +162,5 @@ def test_no_answer_of_a_platform_raises(
 def test_a_batch_that_counts_beyond_every_float_is_billed_whole() -> None:
     counts = {"total": 1, "completed": 10**400}
     body = {"id": "a", "status": "cancelled", "request_counts": counts}
-    answers = asyncio.run(_everything("openai_batch", httpx.Response(200, json=body)))
+    answers = asyncio.run(_everything("openai_batch", (200, {}, json.dumps(body).encode())))
     assert [getattr(answer, "billed", None) for answer in answers[1:3]] == [1.0, None]

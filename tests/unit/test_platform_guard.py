@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from jobs.platforms.guard import Target, TargetRefused, Unresolvable, is_public, resolve_public
-from jobs.platforms.http import NoAnswer, exchange, make_client
+from jobs.platforms.connections import Client
+from jobs.platforms.guard import TargetRefused, is_public, split
+from jobs.platforms.http import NoAnswer, exchange
 from taskcenter.demo.stub_http import Reply, StubServer
 
 CORPUS = [
@@ -60,52 +61,62 @@ MALFORMED = [
 ]
 
 
-async def _nothing(host: str, port: int) -> list[str]:
-    return []
+def _resolving(monkeypatch: pytest.MonkeyPatch, *ips: str) -> list[str]:
+    """The system's resolver knows one host; returned are those it was asked for."""
+    asked: list[str] = []
 
-
-def _answering(*ips: str) -> Any:
     async def resolver(host: str, port: int) -> list[str]:
+        asked.append(host)
         return list(ips)
 
-    return resolver
+    monkeypatch.setattr("jobs.platforms.guard.system_resolver", resolver)
+    return asked
+
+
+def _call(url: str) -> NoAnswer:
+    async def main() -> Any:
+        async with Client() as client:
+            return await exchange(client, "GET", url)
+
+    answer = asyncio.run(main())
+    assert isinstance(answer, NoAnswer) and not answer.sent
+    return answer
 
 
 @pytest.mark.req("T-05", "S13")
 @pytest.mark.parametrize("url", CORPUS)
 def test_an_inner_address_is_refused_in_every_spelling(url: str) -> None:
-    with pytest.raises((TargetRefused, Unresolvable)):
-        asyncio.run(resolve_public(url))
+    answer = _call(url)
+    assert answer.kept or "Unresolvable" in answer.reason
 
 
 @pytest.mark.req("T-05")
 @pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_address_is_refused_before_any_look_up(url: str) -> None:
     with pytest.raises(TargetRefused):
-        asyncio.run(resolve_public(url, allow_private=True, resolver=_nothing))
+        split(url)
 
 
 @pytest.mark.req("T-05")
 @pytest.mark.parametrize("ips", [("93.184.216.34", "10.0.0.1"), ("2606:4700::1111", "::1")])
-def test_one_inner_address_among_public_ones_is_enough_to_refuse(ips: tuple[str, ...]) -> None:
-    with pytest.raises(TargetRefused):
-        asyncio.run(resolve_public("http://example.com/", resolver=_answering(*ips)))
+def test_one_inner_address_among_public_ones_is_enough_to_refuse(
+    monkeypatch: pytest.MonkeyPatch, ips: tuple[str, ...]
+) -> None:
+    _resolving(monkeypatch, *ips)
+    assert _call("http://example.com/").barred
 
 
 @pytest.mark.req("T-05")
-def test_a_public_name_comes_back_with_the_addresses_that_were_checked() -> None:
-    resolver = _answering("93.184.216.34", "2606:4700::1111")
-    target = asyncio.run(resolve_public("https://bücher.example/x?y", resolver=resolver))
-    assert target == Target(
-        scheme="https", host="bücher.example", port=443, ips=("93.184.216.34", "2606:4700::1111")
-    )
-    assert target.ip == "93.184.216.34"
+def test_a_host_is_read_as_it_is_sent() -> None:
+    assert split("https://BÜCHER.example/x?y") == ("https", "xn--bcher-kva.example", 443)
+    assert split("http://[2606:4700::1111]:8080") == ("http", "2606:4700::1111", 8080)
 
 
 @pytest.mark.req("T-05")
-def test_a_name_without_addresses_is_unresolvable() -> None:
-    with pytest.raises(Unresolvable):
-        asyncio.run(resolve_public("http://example.com/", resolver=_nothing))
+def test_a_name_without_addresses_is_unresolvable(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _resolving(monkeypatch)
+    assert "Unresolvable" in _call("http://example.com/").reason
+    assert asked == ["example.com"]
 
 
 @pytest.mark.parametrize("ip", ["8.8.8.8", "2606:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"])
@@ -122,23 +133,22 @@ def test_the_address_checked_is_the_address_called(monkeypatch: pytest.MonkeyPat
         return ["127.0.0.1"] if len(asked) > 1 else ["93.184.216.34"]
 
     monkeypatch.setattr("jobs.platforms.guard.system_resolver", rebinding)
+    called: list[str] = []
 
-    async def twice() -> NoAnswer:
-        await resolve_public("http://rebind.example/")
-        async with make_client() as client:
-            answer = await exchange(client, "GET", "http://rebind.example:1/")
-        assert isinstance(answer, NoAnswer)
-        return answer
+    def no_socket(address: Any) -> Any:
+        called.append(address[4][0])
+        raise OSError("no route from a test")
 
-    answer = asyncio.run(twice())
-    assert "TargetRefused" in answer.reason
-    assert not answer.sent
+    monkeypatch.setattr("jobs.platforms.connections._socket", no_socket)
+    _call("http://rebind.example:1/")
+    assert called == ["93.184.216.34"] and asked == ["rebind.example"]
+    assert _call("http://rebind.example:1/").barred
 
 
 @pytest.mark.req("T-05")
 def test_loopback_is_called_only_when_the_request_allows_it() -> None:
     async def both(url: str) -> tuple[Any, Any]:
-        async with make_client() as client:
+        async with Client() as client:
             opened = await exchange(client, "GET", url, allow_private=True)
             return opened, await exchange(client, "GET", url)
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import gzip
+import socket
+import threading
 from typing import Any
 
 import pytest
 
+from jobs.platforms.connections import Client
 from jobs.platforms.http import (
     Answer,
     NoAnswer,
     exchange,
-    make_client,
     read_retry_after,
     strict_json,
 )
@@ -19,7 +21,7 @@ from taskcenter.demo.stub_http import Reply, StubServer
 
 def fetch(reply: Reply, **more: Any) -> Answer | NoAnswer:
     async def main(url: str) -> Answer | NoAnswer:
-        async with make_client() as client:
+        async with Client() as client:
             return await exchange(client, "GET", url, allow_private=True, **more)
 
     with StubServer(lambda request: reply) as server:
@@ -66,7 +68,7 @@ def test_an_answer_that_never_comes_was_sent_and_a_refused_connection_was_not() 
     assert isinstance(late, NoAnswer) and late.sent
 
     async def main() -> Answer | NoAnswer:
-        async with make_client() as client:
+        async with Client() as client:
             return await exchange(client, "GET", "http://127.0.0.1:1/", allow_private=True)
 
     refused = asyncio.run(main())
@@ -101,3 +103,53 @@ def test_retry_after_is_seconds_or_a_date_by_the_senders_clock(
     given: dict[str, str], seconds: float | None
 ) -> None:
     assert read_retry_after(given) == seconds
+
+
+@pytest.mark.req("E-03")
+def test_a_submit_is_not_sent_on_a_connection_that_the_platform_has_closed() -> None:
+    """An idle connection that ends as a request leaves would make its answer ambiguous."""
+    closed = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            talk, _ = listener.accept()
+            with talk:
+                talk.recv(65_536)
+                talk.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            closed.set()
+
+    async def main(url: str) -> Answer | NoAnswer:
+        async with Client() as client:
+            await exchange(client, "GET", url, allow_private=True)
+            # The loop stands still until the platform has hung up, so that it cannot have noticed.
+            assert closed.wait(10)
+            return await exchange(client, "POST", url, allow_private=True, json={"a": 1})
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        answer = asyncio.run(main(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        thread.join(10)
+    assert isinstance(answer, Answer) and answer.ok
+
+
+@pytest.mark.req("S24")
+def test_an_address_is_sent_as_it_was_given() -> None:
+    """A signed URL that is written anew is another one."""
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, Client() as client:
+            await exchange(client, "GET", f"{url}/a%2Fb%7Ec/../d?x=%20+%41;é", allow_private=True)
+            await exchange(client, "GET", f"{url}/a%2Fb%7Ec/../d?x=%20+%41;", allow_private=True)
+
+    asyncio.run(main())
+    assert asked[1].startswith(b"GET /a%2Fb%7Ec/../d?x=%20+%41; HTTP/1.1\r\n")
+    assert asked[0].isascii()

@@ -45,14 +45,14 @@ async def run_platform_batch(runs: Sequence[Run], report: Callable[[Outcome], ob
     """
     facts = await db(platform_facts.load, [run.id for run in runs])
     settings = await db(platforms.settings_of, sorted({f.platform_id for f in facts.values()}))
-    groups: dict[int, list[Pair]] = {}
+    pairs: list[Pair] = []
     for run in runs:
         known = facts.get(run.id)
         if known is None or known.platform_id not in settings:
             report(ends.lost(run))
         else:
-            groups.setdefault(known.platform_id, []).append((run, known))
-    await asyncio.gather(*(_guarded(settings[id_], group, report) for id_, group in groups.items()))
+            pairs.append((run, known))
+    await _side_by_side(pairs, settings, report)
 
 
 async def ask_unclaimed(
@@ -67,14 +67,21 @@ async def ask_unclaimed(
 
     `quiet` hears of the others. Each task is told to one of both, once.
     """
+    await _side_by_side(pairs, settings, report, taken_s, quiet)
+
+
+async def _side_by_side(
+    pairs: Sequence[Pair],
+    settings: Mapping[int, PlatformSettings],
+    report: Callable[[Outcome], object],
+    taken_s: float | None = None,
+    quiet: Quiet = nobody,
+) -> None:
     groups: dict[int, list[Pair]] = {}
     for run, facts in pairs:
         groups.setdefault(facts.platform_id, []).append((run, facts))
     await asyncio.gather(
-        *(
-            _guarded(settings[id_], group, report, taken_s=taken_s, quiet=quiet)
-            for id_, group in groups.items()
-        )
+        *(_guarded(settings[id_], group, report, taken_s, quiet) for id_, group in groups.items())
     )
 
 
@@ -82,9 +89,8 @@ async def _guarded(
     settings: PlatformSettings,
     group: list[Pair],
     report: Callable[[Outcome], object],
-    *,
-    taken_s: float | None = None,
-    quiet: Quiet = nobody,
+    taken_s: float | None,
+    quiet: Quiet,
 ) -> None:
     """One platform's share. A defect in an adapter counts as a contact error of the tasks not yet answered for."""
     cycles = {run.id: facts.cycle for run, facts in group}

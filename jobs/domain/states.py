@@ -51,7 +51,6 @@ class Lane(IntEnum):
 
 
 WAITING = frozenset({State.PENDING, State.SCHEDULED, State.RETRY, State.AGGREGATING})
-UNFINISHED = frozenset(set(State) - {State.COMPLETED})
 OPEN_STATUSES = frozenset(
     {Status.NOT_START, Status.SUBMITTED, Status.QUEUED, Status.IN_PROGRESS, Status.UNKNOWN}
 )

@@ -63,7 +63,7 @@ def release(holder: str) -> None:
 def dispatch(floor: datetime = EPOCH_ZERO) -> tuple[int, datetime | None]:
     """Turn one batch of due rows into pending ones with tickets; returns (how many, oldest due time seen).
 
-    `floor` skips dead index entries at the head; pass the default every few seconds (engine rule 21).
+    `floor` skips index entries at the head that an old snapshot keeps; pass the default every few seconds.
     """
     stamp = tickets.stamp("")
     with transaction.atomic():

@@ -74,19 +74,13 @@ def take(
             return Taken(pairs=[], count=0, oldest=now)
         found = [(_pair(row), State(row[11])) for row in rows]
         delays = delays_s([pair for pair, _ in found])
-        waits = [state in (State.SCHEDULED, State.RETRY) for _, state in found]
         asked = [
-            yes and not _needs_claim(facts)
-            for ((_, facts), _), yes in zip(found, waits, strict=True)
+            state in (State.SCHEDULED, State.RETRY) and not _needs_claim(facts)
+            for (_, facts), state in found
         ]
         _move(
             [
-                (
-                    facts.task_id,
-                    None if state in _HELD_OR_ENDED else s,
-                    facts.polls + yes,
-                    yes,
-                )
+                (facts.task_id, None if state in _HELD_OR_ENDED else s, facts.polls + yes, yes)
                 for ((_, facts), state), s, yes in zip(found, delays, asked, strict=True)
             ]
         )

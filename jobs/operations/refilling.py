@@ -1,4 +1,4 @@
-"""The way back into Redis: rows without a valid ticket get one, and what Redis forgot is found out (engine rule 1)."""
+"""The way back into Redis: rows without a valid ticket get one, and what Redis forgot is found out."""
 
 import random
 import time

@@ -79,7 +79,7 @@ def claim(worker_id: int, ids: Sequence[str]) -> list[Run]:
 
 
 def missing(ids: Sequence[str]) -> Missing:
-    """Why `claim` did not return these ids (engine rule 5)."""
+    """Why `claim` did not return these ids: paused and locked ones come back, what is gone does not."""
     rows = {row[0]: row for row in postgres.fetch("task_missing", {"ids": list(ids)})}
     paused = [i for i in ids if i in rows and rows[i][1] == 1 and rows[i][2]]
     locked = [i for i in ids if i in rows and rows[i][1] == 1 and not rows[i][2]]
@@ -90,7 +90,7 @@ def missing(ids: Sequence[str]) -> Missing:
 def settle(worker_id: int, outcomes: Sequence[Outcome], *, wait_s: float | None = None) -> Settled:
     """Write how runs ended. `wait_s`: how long to wait for locked rows.
 
-    Charged tasks that fail are settled apart, so that a locked account holds up nobody else (engine rule 10).
+    Charged tasks that fail are settled apart, so that a locked account holds up nobody else.
     """
     plain = [o for o in outcomes if not _moves_money(o)]
     money = [o for o in outcomes if _moves_money(o)]

@@ -1,4 +1,4 @@
-"""The rings' upkeep: who has a place, who is held out, who is woken (engine rules 14 and 17)."""
+"""The rings' upkeep: who has a place, who is held out, who is woken."""
 
 from jobs.operations import refilling, tickets
 from jobs.store import catalog, rings

@@ -1,7 +1,7 @@
 """Tickets: getting the ids of pending tasks into Redis, and finding out when Redis forgot them.
 
 A row's `ticket` column holds the epoch under which its ticket is out, 0 for none. Whoever finds Redis under another
-epoch raises it, which invalidates every row's ticket at once; `refill` is the one way back (engine rules 1 and 2).
+epoch raises it, which invalidates every row's ticket at once; `refill` is the one way back.
 """
 
 import re
@@ -155,7 +155,7 @@ def tickets_of(rows: Iterable[tuple[str, int, int]]) -> list[Ticket]:
 
 
 def ordered_plan() -> None:
-    """Keep statements that read by order on their index, whatever the statistics say (engine rule 4)."""
+    """Keep statements that read by order on their index: statistics of a full and of an empty queue differ too much."""
     postgres.query(
         "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
     )

@@ -1,4 +1,4 @@
-"""Workers: birth, heartbeat, death - by the database's clock, final, and observed (engine rules 6 to 8)."""
+"""Workers: birth, heartbeat, death - by the database's clock, final, and observed."""
 
 from dataclasses import dataclass
 from typing import Any

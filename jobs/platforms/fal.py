@@ -9,42 +9,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from jobs.domain.states import Status
-from jobs.platforms.base import (
-    Accepted,
-    Ambiguous,
-    Cancelled,
-    CancelRequested,
-    CancelResult,
-    Failed,
-    PlatformConfig,
-    PollRequest,
-    PollResult,
-    Rejected,
-    SubmitRequest,
-    SubmitResult,
-    Succeeded,
-    Transient,
-    TransientPoll,
-    WebhookHint,
-)
+from jobs.platforms import base
 from jobs.platforms.complaints import CommonOptions, Complaint, address, gettext_noop
 from jobs.platforms.connections import Client
 from jobs.platforms.http import Answer, exchange, strict_json
+from jobs.platforms.usual import UsualAdapter
 from jobs.platforms.webhooks import WebhookRefused, read_body, read_jwks, verify_fal
-from jobs.platforms.wire import (
-    Wire,
+from jobs.platforms.wire import cancel_failure, escaped, poll_failure, submit_failure
+from jobs.platforms.words import (
     body_of,
     brief,
-    cancel_failure,
-    each,
-    escaped,
     field,
-    poll_failure,
+    open_result,
+    other_job,
     problem,
     read_id,
     say,
-    status_result,
-    submit_failure,
 )
 
 STATUSES = {
@@ -66,16 +46,15 @@ class FalOptions(CommonOptions, frozen=True, forbid_unknown_fields=True, kw_only
     jwks_url: str = JWKS_URL
 
 
-class FalAdapter:
+class FalAdapter(UsualAdapter):
     """`webhook_secret` may hold a JWKS document; without one fal's own is fetched (option `jwks_url`)."""
 
     protocol: ClassVar[str] = "fal"
-    supports_lookup: ClassVar[bool] = False
     two_phase_cancel: ClassVar[bool] = True
     options_type: ClassVar[type[FalOptions]] = FalOptions
 
     @staticmethod
-    def complaints(config: PlatformConfig) -> Iterator[Complaint]:
+    def complaints(config: base.PlatformConfig) -> Iterator[Complaint]:
         if config.webhook_secret and not _usable(config.webhook_secret):
             message = _(
                 "The webhook secret of this protocol is a JWKS document (JSON) with an Ed25519 key;"
@@ -89,36 +68,35 @@ class FalAdapter:
             )
             yield Complaint(field="options", message=message, params={"option": "jwks_url"})
 
-    def __init__(self, config: PlatformConfig, client: Client) -> None:
-        self._wire = Wire(config, client)
-        self._config = config
+    def __init__(self, config: base.PlatformConfig, client: Client) -> None:
+        super().__init__(config, client, headers={"Authorization": f"Key {config.credential}"})
         self._client = client
-        self._headers = {"Authorization": f"Key {config.credential}"}
         self._jwks_url = str(config.options.get("jwks_url", JWKS_URL))
 
-    async def submit(self, request: SubmitRequest) -> SubmitResult:
+    async def submit(self, request: base.SubmitRequest) -> base.SubmitResult:
         app, arguments = request.payload.get("app"), request.payload.get("arguments")
         if not isinstance(app, str) or not _APP.fullmatch(app) or not isinstance(arguments, dict):
-            return Rejected(reason="the payload needs `app` (owner/app) and `arguments` (object)")
+            return base.Rejected(
+                reason="the payload needs `app` (owner/app) and `arguments` (object)"
+            )
         headers = self._headers | {
             "X-Fal-No-Retry": "1",
             "X-Fal-Request-Timeout": str(max(2, self._config.time_limit_s)),
         }
         query = {"fal_webhook": request.webhook_url} if request.webhook_url else None
         answer = await self._wire.call("POST", f"/{app}", headers, json=arguments, params=query)
-        failure = submit_failure(answer)
-        return failure if failure is not None else self._accepted(body_of(answer), app)
+        return submit_failure(answer) or self._accepted(body_of(answer), app)
 
-    def _accepted(self, body: object, app: str) -> SubmitResult:
+    def _accepted(self, body: object, app: str) -> base.SubmitResult:
         external_id = read_id(field(body, "request_id"))
         if external_id is None:
-            return Ambiguous(reason="the answer to the submit has no request id")
+            return base.Ambiguous(reason="the answer to the submit has no request id")
         word = field(body, "status")
         raw = word if isinstance(word, str) and word in STATUSES else "IN_QUEUE"
         # Built by fal's rule (a sub-path is dropped) in case it gave no URLs of its own.
         below = f"{self._wire.base}/{_owner_app(app)}/requests/{escaped(external_id)}"
         urls = {"status": f"{below}/status", "response": below, "cancel": f"{below}/cancel"}
-        return Accepted(
+        return base.Accepted(
             external_id=external_id,
             status=Status.IN_PROGRESS if raw == "IN_PROGRESS" else Status.QUEUED,
             raw_status=raw,
@@ -126,50 +104,42 @@ class FalAdapter:
             answer=brief(body, _KEPT),
         )
 
-    async def lookup(self, reference: str) -> Accepted | Transient | None:
-        return Transient(reason="fal has no look-up")
-
-    async def poll(self, requests: list[PollRequest]) -> dict[str, PollResult]:
-        return await each(requests, self._poll)
-
-    async def _poll(self, request: PollRequest) -> PollResult:
+    async def _poll(self, request: base.PollRequest) -> base.PollResult:
         answer = await self._wire.call("GET", request.urls.get("status", ""), self._headers)
         failure = poll_failure(answer)
         if failure is not None:
             return failure
         body = body_of(answer)
-        if field(body, "request_id") not in (None, request.external_id):
-            return TransientPoll(reason="the answer is about another request")
+        named = field(body, "request_id")
+        stray = None if named is None else other_job(named, request)
         kept = brief(body, _KEPT)
-        running = status_result(field(body, "status"), STATUSES, kept)
-        if running is not None:
-            return running
+        early = stray or open_result(field(body, "status"), STATUSES, kept)
+        if early is not None:
+            return early
         if field(body, "error") is not None or field(body, "error_type") is not None:
             return _ended_badly(body, kept)
         return await self._result(request, kept)
 
-    async def _result(self, request: PollRequest, kept: object) -> PollResult:
+    async def _result(self, request: base.PollRequest, kept: object) -> base.PollResult:
         """The result behind `response_url`; an app's own 4xx/5xx there is how the request failed."""
         answer = await self._wire.call("GET", request.urls.get("response", ""), self._headers)
         if isinstance(answer, Answer):
             kind = answer.headers.get("x-fal-error-type") or field(answer.body, "error_type")
             if answer.status_code == 422 or (kind is not None and not answer.ok):
                 if kind in _CANCELLED:
-                    return Cancelled(raw_status="COMPLETED", answer=kept)
-                return Failed(reason=problem(answer), raw_status="COMPLETED", answer=kept)
-        failure = poll_failure(answer)
-        if failure is not None:
-            return failure
-        return Succeeded(result=body_of(answer), raw_status="COMPLETED", answer=kept)
+                    return base.Cancelled(raw_status="COMPLETED", answer=kept)
+                return base.Failed(reason=problem(answer), raw_status="COMPLETED", answer=kept)
+        done = base.Succeeded(result=body_of(answer), raw_status="COMPLETED", answer=kept)
+        return poll_failure(answer) or done
 
-    async def cancel(self, request: PollRequest) -> CancelResult:
+    async def cancel(self, request: base.PollRequest) -> base.CancelResult:
         """400 ALREADY_COMPLETED is TooLate, 404 NOT_FOUND is CancelNotFound, 202 is requested only."""
         answer = await self._wire.call("PUT", request.urls.get("cancel", ""), self._headers)
         failure = cancel_failure(answer)
         if failure is not None:
             return failure
         word = field(body_of(answer), "status")
-        return CancelRequested(raw_status=word[:200] if isinstance(word, str) else None)
+        return base.CancelRequested(raw_status=word[:200] if isinstance(word, str) else None)
 
     async def prepare_webhook(self, now_s: float) -> None:
         """Fetch the public keys unless they are stored or younger than a day."""
@@ -195,17 +165,19 @@ class FalAdapter:
             raise WebhookRefused("The public keys of fal are not at hand")
         return keys
 
-    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookHint:
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> base.WebhookHint:
         event = read_body(body)
         external_id = read_id(event.get("request_id"))
         if external_id is None:
             raise WebhookRefused("The webhook names no request")
-        result: PollResult | None = None
+        result: base.PollResult | None = None
         if event.get("status") == "ERROR":
             result = _ended_badly(event, None)
         elif event.get("status") == "OK" and event.get("payload") is not None:
-            result = Succeeded(result=event["payload"], raw_status="COMPLETED")
-        return WebhookHint(external_id=external_id, result=result, delivery_id=f"fal:{external_id}")
+            result = base.Succeeded(result=event["payload"], raw_status="COMPLETED")
+        return base.WebhookHint(
+            external_id=external_id, result=result, delivery_id=f"fal:{external_id}"
+        )
 
 
 def forget_keys() -> None:
@@ -213,11 +185,11 @@ def forget_keys() -> None:
     _keys.clear()
 
 
-def _ended_badly(body: Any, kept: object) -> PollResult:
+def _ended_badly(body: Any, kept: object) -> base.PollResult:
     if field(body, "error_type") in _CANCELLED:
-        return Cancelled(raw_status="COMPLETED", answer=kept)
+        return base.Cancelled(raw_status="COMPLETED", answer=kept)
     reason = say(field(body, "error"), say(field(body, "error_type")))
-    return Failed(reason=reason, raw_status="COMPLETED", answer=kept)
+    return base.Failed(reason=reason, raw_status="COMPLETED", answer=kept)
 
 
 def _owner_app(app: str) -> str:

@@ -5,50 +5,34 @@ A request is a line of the batch file, or just its body (then `custom_id`, metho
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import aiohttp
 
 from jobs.domain.states import Status
-from jobs.platforms.base import (
-    Accepted,
-    Ambiguous,
-    CancelDone,
-    Cancelled,
-    CancelRequested,
-    CancelResult,
-    CancelTransient,
-    Failed,
-    PlatformConfig,
-    PollRequest,
-    PollResult,
-    Rejected,
-    Running,
-    SubmitRequest,
-    SubmitResult,
-    Succeeded,
-    TooLate,
-    Transient,
-    TransientPoll,
-    WebhookHint,
-)
+from jobs.platforms import base
 from jobs.platforms.complaints import CommonOptions, Complaint, header_value, text_secret
 from jobs.platforms.connections import Client
-from jobs.platforms.webhooks import WebhookRefused, lower, read_body, verify_standard
+from jobs.platforms.usual import UsualAdapter
+from jobs.platforms.webhooks import WebhookRefused, lower, read_body
 from jobs.platforms.wire import (
-    Wire,
+    cancel_failure,
+    escaped,
+    lookup_failure,
+    lookup_result,
+    poll_failure,
+    submit_failure,
+)
+from jobs.platforms.words import (
     body_of,
     brief,
-    cancel_failure,
-    each,
-    escaped,
+    cancel_result,
     field,
-    lookup_failure,
-    poll_failure,
+    other_job,
+    percent,
+    poll_result,
     read_id,
     say,
-    status_result,
-    submit_failure,
 )
 
 STATUSES = {
@@ -74,24 +58,22 @@ class BatchOptions(CommonOptions, frozen=True, forbid_unknown_fields=True, kw_on
     project: str = ""
 
 
-class OpenAIBatchAdapter:
+class OpenAIBatchAdapter(UsualAdapter):
     """Our reference travels in the batch's metadata, and the latest batches are looked through for it."""
 
     protocol: ClassVar[str] = "openai_batch"
-    supports_lookup: ClassVar[bool] = True
+    supports_lookup = True
     two_phase_cancel: ClassVar[bool] = True
     options_type: ClassVar[type[BatchOptions]] = BatchOptions
 
     @staticmethod
-    def complaints(config: PlatformConfig) -> Iterator[Complaint]:
+    def complaints(config: base.PlatformConfig) -> Iterator[Complaint]:
         yield from text_secret(config.webhook_secret)
         for option in ("organization", "project"):
             yield from header_value(option, config.options.get(option))
 
-    def __init__(self, config: PlatformConfig, client: Client) -> None:
-        self._wire = Wire(config, client, strip="/v1")
-        self._secret = config.webhook_secret
-        self._headers = {"Authorization": f"Bearer {config.credential}"}
+    def __init__(self, config: base.PlatformConfig, client: Client) -> None:
+        super().__init__(config, client, strip="/v1")
         for option, header in (
             ("organization", "OpenAI-Organization"),
             ("project", "OpenAI-Project"),
@@ -99,18 +81,20 @@ class OpenAIBatchAdapter:
             if option in config.options:
                 self._headers[header] = str(config.options[option])
 
-    async def submit(self, request: SubmitRequest) -> SubmitResult:
+    async def submit(self, request: base.SubmitRequest) -> base.SubmitResult:
         endpoint, metadata = request.payload.get("endpoint"), request.payload.get("metadata", {})
         if not isinstance(endpoint, str) or not isinstance(metadata, dict):
-            return Rejected(reason="the payload needs `endpoint` (text); `metadata` is an object")
+            return base.Rejected(
+                reason="the payload needs `endpoint` (text); `metadata` is an object"
+            )
         file_id = request.payload.get("input_file_id")
         if file_id is None:
             file_id = await self._upload(request, endpoint)
         if not isinstance(file_id, str):
             return (
                 file_id
-                if isinstance(file_id, Rejected | Transient)
-                else Rejected(reason="no file id")
+                if isinstance(file_id, base.Rejected | base.Transient)
+                else base.Rejected(reason="no file id")
             )
         body = {
             "input_file_id": file_id,
@@ -120,14 +104,15 @@ class OpenAIBatchAdapter:
         }
         headers = self._headers | {"Idempotency-Key": request.reference}
         answer = await self._wire.call("POST", "/v1/batches", headers, json=body)
-        failure = submit_failure(answer)
-        return failure if failure is not None else _accepted(body_of(answer))
+        return submit_failure(answer) or _accepted(body_of(answer))
 
-    async def _upload(self, request: SubmitRequest, endpoint: str) -> str | Rejected | Transient:
+    async def _upload(
+        self, request: base.SubmitRequest, endpoint: str
+    ) -> str | base.Rejected | base.Transient:
         """Store the batch file. A file alone runs nothing: whatever goes wrong here may be tried again."""
         requests = request.payload.get("requests")
         if not isinstance(requests, list) or not requests:
-            return Rejected(reason="the payload needs `requests` (a list) or `input_file_id`")
+            return base.Rejected(reason="the payload needs `requests` (a list) or `input_file_id`")
         lines = "\n".join(json.dumps(_line(item, n, endpoint)) for n, item in enumerate(requests))
         form = aiohttp.FormData({"purpose": "batch"})
         form.add_field(
@@ -135,15 +120,15 @@ class OpenAIBatchAdapter:
         )
         answer = await self._wire.call("POST", "/v1/files", self._headers, form=form)
         failure = submit_failure(answer)
-        if isinstance(failure, Ambiguous):
-            return Transient(reason=failure.reason)
+        if isinstance(failure, base.Ambiguous):
+            return base.Transient(reason=failure.reason)
         if failure is not None:
             return failure
-        return read_id(field(body_of(answer), "id")) or Transient(
+        return read_id(field(body_of(answer), "id")) or base.Transient(
             reason="the file stored has no id"
         )
 
-    async def lookup(self, reference: str) -> Accepted | Transient | None:
+    async def lookup(self, reference: str) -> base.Accepted | base.Transient | None:
         after = ""
         for _ in range(_PAGES):
             answer = await self._wire.call("GET", f"/v1/batches?limit=100{after}", self._headers)
@@ -153,66 +138,47 @@ class OpenAIBatchAdapter:
             batches = field(body_of(answer), "data")
             for batch in batches if isinstance(batches, list) else []:
                 if field(batch, f"metadata.{_REFERENCE}") == reference:
-                    found = _accepted(batch)
-                    return found if isinstance(found, Accepted) else Transient(reason=found.reason)
+                    return lookup_result(_accepted(batch))
             last = read_id(field(body_of(answer), "last_id"))
             if field(body_of(answer), "has_more") is not True or last is None:
                 return None
             after = f"&after={escaped(last)}"
-        return Transient(reason="the reference is not among the latest batches")
+        return base.Transient(reason="the reference is not among the latest batches")
 
-    async def poll(self, requests: list[PollRequest]) -> dict[str, PollResult]:
-        return await each(requests, self._poll)
-
-    async def _poll(self, request: PollRequest) -> PollResult:
+    async def _poll(self, request: base.PollRequest) -> base.PollResult:
         answer = await self._wire.call(
             "GET", f"/v1/batches/{escaped(request.external_id)}", self._headers
         )
-        failure = poll_failure(answer)
-        if failure is not None:
-            return failure
-        if field(body_of(answer), "id") != request.external_id:
-            return TransientPoll(reason="the answer is about another batch")
-        return _read(body_of(answer))
+        batch = body_of(answer)
+        return poll_failure(answer) or other_job(field(batch, "id"), request) or _read(batch)
 
-    async def cancel(self, request: PollRequest) -> CancelResult:
+    async def cancel(self, request: base.PollRequest) -> base.CancelResult:
         """Two-phase: up to ten minutes in `cancelling`, and what was done by then is billed."""
         url = f"/v1/batches/{escaped(request.external_id)}/cancel"
         answer = await self._wire.call("POST", url, self._headers)
-        failure = cancel_failure(answer)
-        if failure is not None:
-            return failure
-        word = field(body_of(answer), "status")
-        match STATUSES.get(word) if isinstance(word, str) else None:
-            case Status.CANCELLED:
-                return CancelDone(raw_status=word)
-            case Status.SUCCESS | Status.FAILURE:
-                return TooLate(raw_status=word)
-            case None:
-                return CancelTransient(reason="the answer to the cancel has no known status")
-        return CancelRequested(raw_status=word)
+        return (
+            cancel_failure(answer)
+            or cancel_result(field(body_of(answer), "status"), STATUSES)
+            or base.CancelTransient(reason="the answer to the cancel has no known status")
+        )
 
-    async def prepare_webhook(self, now_s: float) -> None:
-        return None
-
-    def verify_webhook(self, headers: Mapping[str, str], body: bytes, now_s: float) -> None:
-        verify_standard(self._secret, headers, body, now_s)
-
-    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookHint:
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> base.WebhookHint:
         """It carries the id only: poll now."""
         event = read_body(body)
         external_id = read_id(field(event, "data.id"))
         if external_id is None or not str(event.get("type")).startswith("batch."):
             raise WebhookRefused("The webhook is not about a batch")
-        return WebhookHint(external_id=external_id, delivery_id=lower(headers).get("webhook-id"))
+        return base.WebhookHint(
+            external_id=external_id, delivery_id=lower(headers).get("webhook-id")
+        )
 
 
-def _accepted(batch: object) -> Accepted | Ambiguous:
+def _accepted(batch: object) -> base.Accepted | base.Ambiguous:
     external_id, word = read_id(field(batch, "id")), field(batch, "status")
     if external_id is None or not isinstance(word, str):
-        return Ambiguous(reason="the batch created has no id or status")
+        return base.Ambiguous(reason="the batch created has no id or status")
     open_ = STATUSES.get(word) is Status.IN_PROGRESS
-    return Accepted(
+    return base.Accepted(
         external_id=external_id,
         status=Status.IN_PROGRESS if open_ else Status.SUBMITTED,
         raw_status=word,
@@ -226,28 +192,16 @@ def _line(item: object, number: int, endpoint: str) -> object:
     return {"custom_id": f"request-{number}", "method": "POST", "url": endpoint, "body": item}
 
 
-def _read(batch: Any) -> PollResult:
-    word, kept = field(batch, "status"), brief(batch, _KEPT)
-    running = status_result(word, STATUSES, kept)
-    if isinstance(running, Running):
-        return Running(
-            status=running.status,
-            raw_status=running.raw_status,
-            progress=_progress(batch),
-            answer=kept,
-        )
-    if running is not None:
-        return running
-    match STATUSES[word]:
-        case Status.SUCCESS:
-            return Succeeded(result=brief(batch, _RESULT), raw_status=word, answer=kept)
-        case Status.CANCELLED:
-            return Cancelled(raw_status=word, answer=kept, billed=_billed(batch))
+def _read(batch: object) -> base.PollResult:
+    word = field(batch, "status")
     otherwise = "not done within 24 hours" if word == "expired" else "the batch failed"
-    return Failed(
+    return poll_result(
+        word,
+        STATUSES,
+        brief(batch, _KEPT),
+        result=brief(batch, _RESULT),
         reason=say(field(batch, "errors.data.0"), otherwise),
-        raw_status=word,
-        answer=kept,
+        progress=_progress(batch),
         billed=_billed(batch),
     )
 
@@ -257,7 +211,7 @@ def _billed(batch: object) -> float | None:
     total, done = (field(batch, f"request_counts.{name}") for name in ("total", "completed"))
     if not isinstance(total, int) or not isinstance(done, int) or total <= 0 or done <= 0:
         return None
-    return min(1.0, done / total)
+    return min(done, total) / total
 
 
 def _progress(batch: object) -> int | None:
@@ -267,4 +221,4 @@ def _progress(batch: object) -> int | None:
     if not isinstance(total, int) or total <= 0:
         return None
     finished = sum(count for count in done if isinstance(count, int))
-    return max(0, min(100, finished * 100 // total))
+    return percent(finished * 100 // total)

@@ -5,43 +5,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from jobs.domain.states import Status
-from jobs.platforms.base import (
-    Accepted,
-    Ambiguous,
-    CancelDone,
-    Cancelled,
-    CancelRequested,
-    CancelResult,
-    CancelTransient,
-    Failed,
-    PlatformConfig,
-    PollRequest,
-    PollResult,
-    Rejected,
-    Running,
-    SubmitRequest,
-    SubmitResult,
-    Succeeded,
-    TooLate,
-    Transient,
-    TransientPoll,
-    WebhookHint,
-)
+from jobs.platforms import base
 from jobs.platforms.connections import Client
-from jobs.platforms.webhooks import WebhookRefused, lower, read_body, verify_standard
-from jobs.platforms.wire import (
-    Wire,
+from jobs.platforms.usual import UsualAdapter
+from jobs.platforms.webhooks import WebhookRefused, lower, read_body
+from jobs.platforms.wire import cancel_failure, escaped, poll_failure, submit_failure
+from jobs.platforms.words import (
     body_of,
     brief,
-    cancel_failure,
-    each,
-    escaped,
+    cancel_result,
     field,
-    poll_failure,
+    other_job,
+    poll_result,
     read_id,
     say,
-    status_result,
-    submit_failure,
 )
 
 STATUSES = {
@@ -65,21 +42,18 @@ _KEPT = (
 _PROGRESS = re.compile(r"(\d{1,3})%\s*\|")
 
 
-class ReplicateAdapter:
+class ReplicateAdapter(UsualAdapter):
     """There is no look-up by our reference: an ambiguous submit stays ambiguous."""
 
     protocol: ClassVar[str] = "replicate"
-    supports_lookup: ClassVar[bool] = False
 
-    def __init__(self, config: PlatformConfig, client: Client) -> None:
-        self._wire = Wire(config, client, strip="/v1")
-        self._secret = config.webhook_secret
-        self._headers = {"Authorization": f"Bearer {config.credential}"}
+    def __init__(self, config: base.PlatformConfig, client: Client) -> None:
+        super().__init__(config, client, strip="/v1")
 
-    async def submit(self, request: SubmitRequest) -> SubmitResult:
+    async def submit(self, request: base.SubmitRequest) -> base.SubmitResult:
         version, given = request.payload.get("version"), request.payload.get("input")
         if not isinstance(version, str) or not isinstance(given, dict):
-            return Rejected(reason="the payload needs `version` (text) and `input` (object)")
+            return base.Rejected(reason="the payload needs `version` (text) and `input` (object)")
         body: dict[str, Any] = {"version": version, "input": given}
         if request.webhook_url:
             body |= {
@@ -87,15 +61,14 @@ class ReplicateAdapter:
                 "webhook_events_filter": ["start", "completed"],
             }
         answer = await self._wire.call("POST", "/v1/predictions", self._headers, json=body)
-        failure = submit_failure(answer)
-        return failure if failure is not None else self._accepted(body_of(answer))
+        return submit_failure(answer) or self._accepted(body_of(answer))
 
-    def _accepted(self, body: object) -> SubmitResult:
+    def _accepted(self, body: object) -> base.SubmitResult:
         external_id, word = read_id(field(body, "id")), field(body, "status")
         if external_id is None or not isinstance(word, str):
-            return Ambiguous(reason="the prediction created has no id or status")
+            return base.Ambiguous(reason="the prediction created has no id or status")
         status = STATUSES.get(word, Status.SUBMITTED)
-        return Accepted(
+        return base.Accepted(
             external_id=external_id,
             # An end is told by a poll, which also brings what belongs to it.
             status=status if status is Status.IN_PROGRESS else Status.SUBMITTED,
@@ -104,77 +77,43 @@ class ReplicateAdapter:
             answer=brief(body, _KEPT),
         )
 
-    async def lookup(self, reference: str) -> Accepted | Transient | None:
-        return Transient(reason="Replicate has no look-up")
-
-    async def poll(self, requests: list[PollRequest]) -> dict[str, PollResult]:
-        return await each(requests, self._poll)
-
-    async def _poll(self, request: PollRequest) -> PollResult:
+    async def _poll(self, request: base.PollRequest) -> base.PollResult:
         url = request.urls.get("get") or f"/v1/predictions/{escaped(request.external_id)}"
         answer = await self._wire.call("GET", url, self._headers)
-        failure = poll_failure(answer)
-        if failure is not None:
-            return failure
         body = body_of(answer)
-        if field(body, "id") != request.external_id:
-            return TransientPoll(reason="the answer is about another prediction")
-        return _read(body)
+        return poll_failure(answer) or other_job(field(body, "id"), request) or _read(body)
 
-    async def cancel(self, request: PollRequest) -> CancelResult:
+    async def cancel(self, request: base.PollRequest) -> base.CancelResult:
         url = request.urls.get("cancel") or f"/v1/predictions/{escaped(request.external_id)}/cancel"
         answer = await self._wire.call("POST", url, self._headers)
-        failure = cancel_failure(answer)
-        if failure is not None:
-            return failure
-        word = field(body_of(answer), "status")
-        match STATUSES.get(word) if isinstance(word, str) else None:
-            case Status.CANCELLED:
-                return CancelDone(raw_status=word)
-            case Status.SUCCESS | Status.FAILURE:
-                return TooLate(raw_status=word)
-            case None:
-                return CancelTransient(reason="the answer to the cancel has no known status")
-        return CancelRequested(raw_status=word)
+        return (
+            cancel_failure(answer)
+            or cancel_result(field(body_of(answer), "status"), STATUSES)
+            or base.CancelTransient(reason="the answer to the cancel has no known status")
+        )
 
-    async def prepare_webhook(self, now_s: float) -> None:
-        return None
-
-    def verify_webhook(self, headers: Mapping[str, str], body: bytes, now_s: float) -> None:
-        verify_standard(self._secret, headers, body, now_s)
-
-    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> WebhookHint:
+    def parse_webhook(self, headers: Mapping[str, str], body: bytes) -> base.WebhookHint:
         prediction = read_body(body)
         external_id = read_id(prediction.get("id"))
         if external_id is None:
             raise WebhookRefused("The webhook names no prediction")
         result = _read(prediction)
-        return WebhookHint(
+        return base.WebhookHint(
             external_id=external_id,
-            result=None if isinstance(result, TransientPoll) else result,
+            result=None if isinstance(result, base.TransientPoll) else result,
             delivery_id=lower(headers).get("webhook-id"),
         )
 
 
-def _read(body: object) -> PollResult:
-    word, answer = field(body, "status"), brief(body, _KEPT)
-    running = status_result(word, STATUSES, answer)
-    if isinstance(running, Running):
-        return Running(
-            status=running.status,
-            raw_status=running.raw_status,
-            progress=_progress(body),
-            answer=answer,
-        )
-    if running is not None:
-        return running
-    match STATUSES[word]:
-        case Status.SUCCESS:
-            result = {"output": field(body, "output"), "metrics": field(body, "metrics")}
-            return Succeeded(result=result, raw_status=word, answer=answer)
-        case Status.FAILURE:
-            return Failed(reason=say(field(body, "error")), raw_status=word, answer=answer)
-    return Cancelled(raw_status=word, answer=answer)
+def _read(body: object) -> base.PollResult:
+    return poll_result(
+        field(body, "status"),
+        STATUSES,
+        brief(body, _KEPT),
+        result={"output": field(body, "output"), "metrics": field(body, "metrics")},
+        reason=say(field(body, "error")),
+        progress=_progress(body),
+    )
 
 
 def _progress(body: object) -> int | None:

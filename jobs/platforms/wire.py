@@ -1,14 +1,13 @@
 """One platform's wire: requests to its own origin only, and what HTTP failures mean for each verb."""
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from jobs.domain.errors import Misconfigured
-from jobs.domain.states import Status
 from jobs.platforms.base import (
+    Accepted,
     Ambiguous,
     CancelNotFound,
     CancelResult,
@@ -18,18 +17,17 @@ from jobs.platforms.base import (
     PollRequest,
     PollResult,
     Rejected,
-    Running,
+    SubmitResult,
     TooLate,
     Transient,
     TransientPoll,
-    Unrecognised,
 )
 from jobs.platforms.connections import Client
 from jobs.platforms.guard import TargetRefused, split
 from jobs.platforms.http import Answer, NoAnswer, exchange
+from jobs.platforms.words import problem
 
 _AT_ONCE = 16
-_ID = re.compile(r"[\x21-\x7e]{1,255}")
 _MENDABLE = {401: "credential refused", 402: "payment required", 407: "proxy credential refused"}
 _NOT_NOW = (301, 307, 308, 408, 425, 429)
 _UNCLEAR = (302, 303, 409)
@@ -88,66 +86,8 @@ async def each(
     return {request.task_id: answer for request, answer in zip(requests, answers, strict=True)}
 
 
-def read_id(value: object) -> str | None:
-    """An external id that we can store and put into a URL."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not _ID.fullmatch(text) or not text.strip("."):
-        return None
-    return text
-
-
 def escaped(external_id: str) -> str:
     return quote(external_id, safe="")
-
-
-def field(body: object, path: str) -> Any:
-    """The value at a dotted path (`data.videos.0.url`); None when any step is missing."""
-    for step in path.split(".") if path else ():
-        if isinstance(body, dict):
-            body = body.get(step)
-        elif isinstance(body, list) and step.isdecimal():
-            body = body[int(step)] if int(step) < len(body) else None
-        else:
-            return None
-    return body
-
-
-def body_of(answer: Answer | NoAnswer) -> Any:
-    return answer.body if isinstance(answer, Answer) else None
-
-
-def brief(body: object, names: Iterable[str]) -> dict[str, Any]:
-    """The named fields that are worth keeping beside the task, none of them long."""
-    kept = {}
-    for name in names:
-        value = field(body, name)
-        if isinstance(value, str):
-            kept[name] = value[:2000]
-        elif value is not None and len(repr(value)) <= 4000:
-            kept[name] = value
-    return kept
-
-
-def say(value: object, otherwise: str = "the platform gave no reason") -> str:
-    """A reason for people, out of whatever a platform put there."""
-    if isinstance(value, dict):
-        value = value.get("message") or value.get("msg") or value.get("detail") or value
-    text = value if isinstance(value, str) else "" if value is None else repr(value)
-    return text.strip()[:2000] or otherwise
-
-
-def status_result(word: object, known: Mapping[str, Status], answer: object) -> PollResult | None:
-    """Running for an open status, EMPTY or malformed or unknown words; None when the caller must look."""
-    if not isinstance(word, str):
-        return TransientPoll(reason="the answer has no status")
-    if word == "":
-        return Running(status=Status.EMPTY, raw_status="", answer=answer)
-    status = known.get(word)
-    if status is None:
-        return Unrecognised(raw_status=word[:200], answer=answer)
-    if status in (Status.SUCCESS, Status.FAILURE, Status.CANCELLED):
-        return None
-    return Running(status=status, raw_status=word, answer=answer)
 
 
 def submit_failure(answer: Answer | NoAnswer) -> Rejected | Ambiguous | Transient | None:
@@ -196,6 +136,11 @@ def lookup_failure(failure: NotFound | TransientPoll) -> Transient:
     )
 
 
+def lookup_result(found: SubmitResult) -> Accepted | Transient:
+    """What a look-up found; a job whose id cannot be read is no answer."""
+    return found if isinstance(found, Accepted) else Transient(reason=found.reason)
+
+
 def cancel_failure(answer: Answer | NoAnswer) -> CancelResult | None:
     """What a cancel's answer means when it isn't a 2xx (its body may be empty); None when it is."""
     if isinstance(answer, NoAnswer):
@@ -209,13 +154,3 @@ def cancel_failure(answer: Answer | NoAnswer) -> CancelResult | None:
     if code in (400, 409, 422):
         return TooLate(raw_status=None)
     return CancelTransient(reason=reason, retry_after_s=answer.retry_after_s)
-
-
-def problem(answer: Answer) -> str:
-    """Why an answer is no good, in the platform's words where it has some."""
-    if answer.problem is not None:
-        return answer.problem
-    for path in ("error.message", "detail", "message", "title", "error"):
-        if (value := field(answer.body, path)) is not None:
-            return say(value)
-    return "an answer of an unexpected shape"

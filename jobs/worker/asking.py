@@ -205,7 +205,7 @@ class Asker:
             engine.settler.put(items)
 
     def _floor_now(self) -> datetime:
-        """Dead index entries are passed by, but for a whole pass every ten seconds (engine rule 21)."""
+        """Index entries that an old snapshot keeps are passed by, but for a whole pass every ten seconds."""
         now_s = time.monotonic()
         if now_s < self._whole_at_s:
             return self._floor

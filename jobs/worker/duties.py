@@ -1,4 +1,4 @@
-"""The house's own work inside a worker: whoever holds a duty's lease does it (engine rule 20)."""
+"""The house's own work inside a worker: whoever holds a duty's lease does it, not every worker."""
 
 import threading
 import time
@@ -122,7 +122,7 @@ class Duties:
 
 
 class Dispatch:
-    """Due rows to tickets, a floor under the dead index entries, a whole pass every 10 s (engine rule 21)."""
+    """Due rows to tickets, a floor under the index entries that an old snapshot keeps, a whole pass every 10 s."""
 
     def __init__(self) -> None:
         self._floor = duties.EPOCH_ZERO

@@ -263,7 +263,7 @@ class Feeder:
             engine.slots.admit(ready)
 
     def _explain(self, ids: Sequence[str], good: Sequence[str], claimed: set[str]) -> None:
-        """Tickets that gave no run: four different answers (engine rule 5)."""
+        """Tickets that gave no run: of a paused queue, of a locked row, of a task that does not wait, or forged."""
         worker_id, epoch = self._engine.worker_id, tickets.epoch()
         absent = [ticket for ticket in good if ticket not in claimed]
         why = runs.missing(absent) if absent else runs.Missing(paused=[], locked=[], gone=[])

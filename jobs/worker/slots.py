@@ -19,8 +19,8 @@ Start = Callable[[Sequence[Active]], None]
 class Slots:
     """`concurrency` counts the async, thread and process lanes together; the platform lane has its own limit.
 
-    Short tasks may be claimed ahead of a free slot (engine rule 15): as many as start within 25 ms, none when the
-    mean run is longer than 100 ms. What waits longer than 250 ms is given back.
+    Short tasks may be claimed ahead of a free slot, else each would wait for a round trip to the database: as many
+    as start within 25 ms, none when the mean run is longer than 100 ms. What waits longer than 250 ms is given back.
     """
 
     def __init__(self, concurrency: int, limits: Mapping[Lane, int]) -> None:
@@ -103,9 +103,6 @@ class Slots:
             for waiting in self._waiting.values():
                 waiting.clear()
         return left
-
-    def set_limit(self, lane: Lane, limit: int) -> None:
-        self._limits[lane] = limit
 
     def resize(self, concurrency: int, threads: int) -> None:
         """More slots at once; fewer by starting nothing until enough runs have ended. No lock: signals come here."""

@@ -1,4 +1,4 @@
-"""The orderly end of a worker, step by step (engine rule 23)."""
+"""The orderly end of a worker, step by step."""
 
 import time
 from collections.abc import Callable

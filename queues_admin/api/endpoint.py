@@ -26,7 +26,7 @@ from jobs.operations.keys import Caller
 from jobs.selectors.paging import part
 from jobs.store import catalog, wall
 from queues_admin.api import auth, envelope, errors, openapi, parsing, throttle
-from queues_admin.api.bodies import WithReason
+from queues_admin.api.bodies import TenantQuery, WithReason
 from queues_admin.api.envelope import Reply
 
 
@@ -172,6 +172,11 @@ def endpoint(**about: Any) -> Callable[[View], Callable[..., HttpResponse]]:
 def steering(**about: Any) -> Callable[[View], Callable[..., HttpResponse]]:
     """An endpoint for an operator's hand on something that goes on: scope operate, and a body with a reason or none."""
     return endpoint(scope="operate", body=WithReason, optional_body=True, **about)
+
+
+def on_tasks(**about: Any) -> Callable[[View], Callable[..., HttpResponse]]:
+    """An endpoint for what operators do to tasks: scope operate, and admins of the house say whose tasks they mean."""
+    return endpoint(scope="operate", query=TenantQuery, of_any_tenant=True, **about)
 
 
 class Api(APIView):

@@ -33,9 +33,8 @@ from queues_admin.api.bodies import (
     DeleteQuery,
     PageQuery,
     QueueTask,
-    TenantQuery,
 )
-from queues_admin.api.endpoint import Api, Call, Repeats, endpoint
+from queues_admin.api.endpoint import Api, Call, Repeats, endpoint, on_tasks
 from queues_admin.api.envelope import Reply
 
 log = structlog.get_logger("asynq")
@@ -87,12 +86,9 @@ class QueueTasks(Api):
 
 
 class Retry(Api):
-    @endpoint(
+    @on_tasks(
         summary="Run a task now, or redrive an archived one",
-        scope="operate",
         action="task.run",
-        query=TenantQuery,
-        of_any_tenant=True,
         body=QueueTask,
         data=TaskView,
         raises=(NotFound, Conflict, InsufficientCredits),
@@ -106,12 +102,9 @@ class Retry(Api):
 
 
 class Archive(Api):
-    @endpoint(
+    @on_tasks(
         summary="Put a waiting task aside",
-        scope="operate",
         action="task.archive",
-        query=TenantQuery,
-        of_any_tenant=True,
         body=QueueTask,
         data=TaskView,
         raises=(NotFound, Conflict),
@@ -148,12 +141,9 @@ class QueueTaskView(Api):
 
 
 class CancelView(Api):
-    @endpoint(
+    @on_tasks(
         summary="Cancel a task and refund its credits",
-        scope="operate",
         action="task.cancel",
-        query=TenantQuery,
-        of_any_tenant=True,
         body=Cancel,
         data=CancelResult,
         statuses=(200, 202),
@@ -178,12 +168,9 @@ class CancelView(Api):
 
 
 class CancelBatchView(Api):
-    @endpoint(
+    @on_tasks(
         summary="Cancel up to 100 tasks and refund their credits",
-        scope="operate",
         action="task.cancel",
-        query=TenantQuery,
-        of_any_tenant=True,
         body=CancelBatch,
         data=CancelBatchResult,
         raises=(NotFound,),

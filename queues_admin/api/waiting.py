@@ -1,4 +1,4 @@
-"""Long-polls: one thread asks for all that wait, so that a hundred callers cost one small query (engine rule 25)."""
+"""Long-polls: one thread asks for all that wait, so that a hundred callers cost one small query."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Handlers that crash, hang, eat memory and block (F24, engine rules 7, 8 and 22)."""
+"""Handlers that crash, hang, eat memory and block (F24)."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""PostgreSQL crashes and restarts, answers lost after the commit (F04, engine rule 6)."""
+"""PostgreSQL crashes and restarts, answers lost after the commit (F04)."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""PostgreSQL's disk is full, Redis has no memory left (F19, F20, engine rule 19)."""
+"""PostgreSQL's disk is full, Redis has no memory left (F19, F20)."""
 
 import time
 from typing import Any

@@ -23,12 +23,6 @@ from tests.support.engine import Hand, dead, retried, row, succeeded
 pytestmark = pytest.mark.usefixtures("engine")
 
 
-@pytest.fixture
-def caller() -> ApiClient:
-    api.forget()
-    return api.client("admin")
-
-
 def _one_per_state() -> dict[str, Submitted]:
     made = {"completed": submit("debug:echo"), "retry": submit("debug:noop")}
     hand = Hand()

@@ -1,4 +1,4 @@
-"""Whose turn it is when runs are claimed from the rows alone, without Redis (engine rules 14 and 19)."""
+"""Whose turn it is when runs are claimed from the rows alone, without Redis."""
 
 from collections import Counter
 from types import SimpleNamespace

@@ -14,10 +14,8 @@ import pytest
 from django.db import connections
 
 from jobs.builtin import platform_asking
-from jobs.builtin.platform_asking import Asking, Heard
 from jobs.domain.states import State
 from jobs.operations import actions, duties, polls, queues
-from jobs.operations.tasks import Submitted
 from jobs.platforms import base
 from jobs.platforms.replicate import ReplicateAdapter
 from jobs.store import catalog, postgres
@@ -25,7 +23,7 @@ from jobs.worker import asking
 from jobs.worker import duties as worker_duties
 from jobs.worker.asking import Asker
 from jobs.worker.duties import Leases
-from tests.support import faulty
+from tests.support import faulty, unclaimed
 from tests.support.database import other_connection
 from tests.support.engine import row
 from tests.support.platforms import Pump, Stubbed, ask, fact, fast, pump, register, stub
@@ -36,44 +34,15 @@ pytestmark = pytest.mark.usefixtures("engine", "fast")
 __all__ = ["fast", "pump", "stub"]
 
 
-def _processing(pump: Pump, *platforms: str) -> list[Submitted]:
-    """Tasks that their platforms work on, their progress 0 % for long; the next polls are due now."""
-    made = [ask(name, never_ends=True, seconds=100_000) for name in platforms]
-    pump.until(
-        lambda: all(fact(m, "raw_status = 'processing' AND poll_at IS NOT NULL") for m in made)
-    )
-    _due(*made)
-    return made
-
-
-def _due(*made: Submitted) -> None:
-    postgres.query(
-        "UPDATE platform_task SET poll_at = clock_timestamp() - interval '1 millisecond'"
-        " WHERE task_id = ANY(%s) AND poll_at IS NOT NULL RETURNING 1",
-        [[m.id for m in made]],
-    )
-
-
-def _take() -> Asking:
-    ids = [q.id for q in catalog.queues().rows]
-    return platform_asking.take(ids, 100, floor=duties.EPOCH_ZERO)
-
-
-def _heard(pump: Pump, asking: Asking) -> list[Heard]:
-    heard: list[Heard] = []
-    pump._loop.run_until_complete(platform_asking.ask(asking, heard.append))
-    return heard
-
-
 @pytest.mark.req("E-04", "P-03")
 def test_a_credential_that_cannot_be_opened_stops_no_other_platforms_polls(
     stub: Stubbed, pump: Pump
 ) -> None:
     register("other", stub.server.base_url)
-    bad, good = _processing(pump, "stub", "other")
+    bad, good = unclaimed.processing(pump, "stub", "other")
     postgres.query("UPDATE platform SET credential_sealed = 'x' WHERE name = 'stub' RETURNING 1")
     before, count = row(bad.id, "xmin::text"), len(stub.polls())
-    heard = _heard(pump, _take())
+    heard = unclaimed.heard(pump, unclaimed.take())
     assert [run.id for (run, _), _ in heard] == [str(bad.id)]
     assert platform_asking.bring(pump.hand.id, heard) == []
     assert len(stub.polls()) == count + 1
@@ -102,8 +71,8 @@ def test_a_credential_that_cannot_be_opened_fails_no_task(stub: Stubbed, pump: P
 def test_an_adapter_that_breaks_on_one_answer_makes_no_contact_error_of_the_others(
     stub: Stubbed, pump: Pump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad, _ = _processing(pump, "stub", "stub")
-    asking = _take()
+    bad, _ = unclaimed.processing(pump, "stub", "stub")
+    asking = unclaimed.take()
     assert len(asking.pairs) == 2
     whole = ReplicateAdapter.poll
 
@@ -115,7 +84,7 @@ def test_an_adapter_that_breaks_on_one_answer_makes_no_contact_error_of_the_othe
         return dict(await whole(self, requests))
 
     monkeypatch.setattr(ReplicateAdapter, "poll", breaks)
-    heard = _heard(pump, asking)
+    heard = unclaimed.heard(pump, asking)
     assert [run.id for (run, _), _ in heard] == [str(bad.id)]
 
 
@@ -123,10 +92,10 @@ def test_an_adapter_that_breaks_on_one_answer_makes_no_contact_error_of_the_othe
 def test_an_old_answer_that_comes_late_puts_off_nothing_that_was_learnt_since(
     stub: Stubbed, pump: Pump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [made] = _processing(pump, "stub")
-    old = _take()
+    [made] = unclaimed.processing(pump, "stub")
+    old = unclaimed.take()
     monkeypatch.setattr("jobs.builtin.platform_polls._SLOW_S", -1.0)
-    slow = _heard(pump, old)
+    slow = unclaimed.heard(pump, old)
     assert len(slow) == 1
     [(pair, outcome)] = slow
     postgres.query("UPDATE task SET token = token + 2 WHERE id = %s RETURNING 1", [made.id])
@@ -186,13 +155,13 @@ def test_one_request_without_an_answer_keeps_no_places_of_those_that_were_answer
 ) -> None:
     monkeypatch.setattr(asking, "_MOST", 10)
     with faulty.platforms(2) as [slow, quick]:
-        made = _processing(pump, *["p1"] * 9, "p0")
+        made = unclaimed.processing(pump, *["p1"] * 9, "p0")
         slow.slow_s, began_s = 8.0, time.time()
         asker = Asker(worker)
         asker.step()
 
         def asked() -> int:
-            _due(*made[:9])
+            unclaimed.due(*made[:9])
             asker.step()
             return len(quick.calls(since_s=began_s))
 
@@ -205,7 +174,7 @@ def test_a_task_whose_platform_has_not_answered_yet_is_not_asked_about_again(
 ) -> None:
     monkeypatch.setattr(asking, "_AGAIN_S", 0.05, raising=False)
     with faulty.platforms(1) as [slow]:
-        [made] = _processing(pump, "p0")
+        [made] = unclaimed.processing(pump, "p0")
         slow.slow_s, began_s = 2.0, time.time()
         asker = Asker(worker)
         while time.time() < began_s + 1.5:  # its delay is 0.15 s here
@@ -224,7 +193,7 @@ def test_a_task_whose_platform_has_not_answered_yet_is_not_asked_about_again(
 def test_polls_that_nobody_makes_are_handed_over_without_a_rest_between_full_batches(
     stub: Stubbed, pump: Pump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = _processing(pump, "stub", "stub", "stub")
+    made = unclaimed.processing(pump, "stub", "stub", "stub")
     queues.pause("scheduled", reason="test")
     postgres.query("UPDATE platform_task SET poll_at = poll_at - interval '2 min' RETURNING 1")
     monkeypatch.setattr(polls, "NOBODY_BATCH", 2)
@@ -243,10 +212,10 @@ def test_polls_that_nobody_makes_are_handed_over_without_a_rest_between_full_bat
 def test_after_a_look_that_found_only_others_tasks_due_the_next_passes_them_by(
     stub: Stubbed, pump: Pump
 ) -> None:
-    [made] = _processing(pump, "stub")
+    [made] = unclaimed.processing(pump, "stub")
     queues.pause("scheduled", reason="test")
     postgres.query("UPDATE platform_task SET poll_at = poll_at - interval '10 s' RETURNING 1")
-    found = _take()
+    found = unclaimed.take()
     assert (found.count, found.pairs) == (0, [])
     assert found.oldest is not None
     assert found.oldest > fact(made, "poll_at") + timedelta(seconds=9)
@@ -258,23 +227,23 @@ def test_after_a_look_that_found_only_others_tasks_due_the_next_passes_them_by(
 def test_the_time_that_a_request_takes_to_leave_shortens_no_delay(
     stub: Stubbed, pump: Pump
 ) -> None:
-    [made] = _processing(pump, "stub")
-    taken, taken_s = _take(), time.monotonic()
+    [made] = unclaimed.processing(pump, "stub")
+    taken, taken_s = unclaimed.take(), time.monotonic()
     planned = fact(made, "poll_at")
     eventually(lambda: time.monotonic() > taken_s + 0.3, 1)  # as if the loop were busy
-    assert platform_asking.bring(pump.hand.id, _heard(pump, taken)) == []
+    assert platform_asking.bring(pump.hand.id, unclaimed.heard(pump, taken)) == []
     assert fact(made, "poll_at") > planned
 
 
 @pytest.mark.req("M-04")
 def test_news_of_a_poll_is_logged_with_its_trace_and_its_attempt(stub: Stubbed, pump: Pump) -> None:
-    [made] = _processing(pump, "stub")
+    [made] = unclaimed.processing(pump, "stub")
     postgres.query("UPDATE task_info SET trace_id = 'abc' WHERE id = %s RETURNING 1", [made.id])
     runs_before = row(made.id, "runs")
-    taken = _take()
+    taken = unclaimed.take()
     for prediction in stub.app.predictions.values():
         prediction.input.update(never_ends=False, seconds=0)
-    [(run, _)] = platform_asking.bring(pump.hand.id, _heard(pump, taken))
+    [(run, _)] = platform_asking.bring(pump.hand.id, unclaimed.heard(pump, taken))
     assert (run.trace_id, run.runs) == ("abc", runs_before + 1)
     assert row(made.id, "runs", "token") == (run.runs, run.token)
 
@@ -283,7 +252,7 @@ def test_news_of_a_poll_is_logged_with_its_trace_and_its_attempt(stub: Stubbed, 
 def test_a_task_that_somebody_keeps_locked_holds_up_no_other_that_is_handed_over(
     stub: Stubbed, pump: Pump
 ) -> None:
-    held, free = _processing(pump, "stub", "stub")
+    held, free = unclaimed.processing(pump, "stub", "stub")
     queues.pause("scheduled", reason="test")
     postgres.query("UPDATE platform_task SET poll_at = poll_at - interval '2 min' RETURNING 1")
     with other_connection() as other, other.cursor() as cursor:
@@ -304,7 +273,7 @@ def test_a_task_that_somebody_keeps_locked_holds_up_no_other_that_is_handed_over
 def test_a_task_at_its_time_limit_that_somebody_keeps_locked_holds_up_no_polls(
     stub: Stubbed, pump: Pump
 ) -> None:
-    held, free = _processing(pump, "stub", "stub")
+    held, free = unclaimed.processing(pump, "stub", "stub")
     postgres.query(
         "UPDATE platform_task SET expires_at = clock_timestamp() WHERE task_id = %s RETURNING 1",
         [held.id],
@@ -313,11 +282,11 @@ def test_a_task_at_its_time_limit_that_somebody_keeps_locked_holds_up_no_polls(
         cursor.execute("BEGIN")
         cursor.execute("SELECT 1 FROM task WHERE id = %s FOR UPDATE", [held.id])
         began_s = time.monotonic()
-        assert [run.id for run, _ in _take().pairs] == [str(free.id)]
+        assert [run.id for run, _ in unclaimed.take().pairs] == [str(free.id)]
         assert time.monotonic() - began_s < 1
         cursor.execute("ROLLBACK")
-    _due(held)
-    _take()
+    unclaimed.due(held)
+    unclaimed.take()
     assert row(held.id, "run_at <= clock_timestamp()")
 
 
@@ -325,11 +294,11 @@ def test_a_task_at_its_time_limit_that_somebody_keeps_locked_holds_up_no_polls(
 def test_a_late_word_that_cannot_be_noted_loses_no_news_of_others(
     stub: Stubbed, pump: Pump
 ) -> None:
-    cancelled, other = _processing(pump, "stub", "stub")
-    taken = _take()
+    cancelled, other = unclaimed.processing(pump, "stub", "stub")
+    taken = unclaimed.take()
     for prediction in stub.app.predictions.values():
         prediction.input.update(never_ends=False, seconds=0)
-    heard = _heard(pump, taken)
+    heard = unclaimed.heard(pump, taken)
     actions.cancel(cancelled.id, actor="test")
     with other_connection() as someone, someone.cursor() as cursor:
         cursor.execute("BEGIN; LOCK TABLE event IN EXCLUSIVE MODE")

@@ -7,20 +7,19 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from jobs.builtin import platform_asking
-from jobs.builtin.platform_asking import Asking, Heard
+from jobs.builtin.platform_asking import Heard
 from jobs.domain.errors import Invalid
 from jobs.domain.states import State
 from jobs.models import Platform, Queue
 from jobs.operations import actions, breakers, duties, polls, queues
-from jobs.operations.tasks import Submitted
 from jobs.store import catalog, postgres
+from tests.support import unclaimed
 from tests.support.engine import Hand, balance, entries, row
 from tests.support.platforms import (
     SCALE,
     USER,
     Pump,
     Stubbed,
-    ask,
     fact,
     fast,
     pump,
@@ -34,54 +33,21 @@ __all__ = ["fast", "pump", "stub"]
 SUCCESS, FAILURE = 4, 5
 
 
-def _ask() -> Submitted:
-    """A task whose answers stay the same once the platform works on it: its progress is 0 % for long."""
-    return ask(never_ends=True, seconds=100_000)
-
-
-def _processing(pump: Pump) -> Submitted:
-    """A task that the platform works on; its next poll is due now."""
-    made = _ask()
-    pump.until(lambda: fact(made, "raw_status") == "processing" and fact(made, "poll_at"))
-    _due(made)
-    return made
-
-
-def _due(made: Submitted) -> None:
-    postgres.query(
-        "UPDATE platform_task SET poll_at = clock_timestamp() - interval '1 millisecond'"
-        " WHERE task_id = %s AND poll_at IS NOT NULL RETURNING 1",
-        [made.id],
-    )
-
-
 def _succeed(stub: Stubbed) -> None:
     for prediction in stub.app.predictions.values():
         prediction.input.update(never_ends=False, seconds=0)
-
-
-def _take(*queue_names: str) -> Asking:
-    rows = catalog.queues().rows
-    ids = [q.id for q in rows if not queue_names or q.name in queue_names]
-    return platform_asking.take(ids, 100, floor=duties.EPOCH_ZERO)
-
-
-def _heard(pump: Pump, asking: Asking) -> list[Heard]:
-    heard: list[Heard] = []
-    pump._loop.run_until_complete(platform_asking.ask(asking, heard.append))
-    return heard
 
 
 @pytest.mark.req("R-07", "R-04")
 def test_an_answer_without_news_leaves_the_task_untouched_and_costs_its_other_half_one_update(
     stub: Stubbed, pump: Pump
 ) -> None:
-    made = _processing(pump)
+    [made] = unclaimed.processing(pump)
     before = row(made.id, "xmin::text", "state", "runs", "token")
     count, polls_ = len(stub.polls()), fact(made, "polls")
-    asking = _take()
+    asking = unclaimed.take()
     assert [run.id for run, _ in asking.pairs] == [str(made.id)]
-    assert _heard(pump, asking) == []
+    assert unclaimed.heard(pump, asking) == []
     assert len(stub.polls()) == count + 1
     assert row(made.id, "xmin::text", "state", "runs", "token") == before
     assert before[1] == State.SCHEDULED
@@ -95,7 +61,7 @@ def test_an_answer_without_news_leaves_the_task_untouched_and_costs_its_other_ha
 def test_a_platform_whose_delays_are_absurd_keeps_no_poll_of_another(
     stub: Stubbed, pump: Pump, delay_s: float
 ) -> None:
-    usual, odd = _processing(pump), _processing(pump)
+    [usual], [odd] = unclaimed.processing(pump), unclaimed.processing(pump)
     options = {"poll_first_s": delay_s, "poll_last_s": delay_s}
     register("odd", "https://odd.test")
     Platform.objects.filter(name="odd").update(options=options)
@@ -105,8 +71,8 @@ def test_a_platform_whose_delays_are_absurd_keeps_no_poll_of_another(
     )
     postgres.query("UPDATE task SET status = 2 WHERE id = %s RETURNING 1", [odd.id])
     for made in (usual, odd):
-        _due(made)
-    assert {run.id for run, _ in _take().pairs} == {str(usual.id), str(odd.id)}
+        unclaimed.due(made)
+    assert {run.id for run, _ in unclaimed.take().pairs} == {str(usual.id), str(odd.id)}
 
 
 @pytest.mark.req("R-07", "V-08")
@@ -122,14 +88,14 @@ def test_a_hundred_polls_cost_as_many_statements_as_one(stub: Stubbed, pump: Pum
     def statements() -> int:
         catalog.queues(fresh=True)
         with CaptureQueriesContext(connection) as seen:
-            taken = _take()
+            taken = unclaimed.take()
         assert taken.pairs
         return len(seen)
 
-    _processing(pump)
+    unclaimed.processing(pump)
     one = statements()
     for _ in range(99):
-        _ask()
+        unclaimed.unchanging()
     quiet = (
         "SELECT count(*) FROM platform_task WHERE raw_status = 'processing' AND poll_at IS NOT NULL"
     )
@@ -140,13 +106,13 @@ def test_a_hundred_polls_cost_as_many_statements_as_one(stub: Stubbed, pump: Pum
 
 @pytest.mark.req("C-02", "X-07")
 def test_news_that_two_workers_hear_is_settled_by_one_of_them(stub: Stubbed, pump: Pump) -> None:
-    made = _processing(pump)
+    [made] = unclaimed.processing(pump)
     other = Hand("other")
-    first = _take()
-    _due(made)
-    second = _take()
+    first = unclaimed.take()
+    unclaimed.due(made)
+    second = unclaimed.take()
     _succeed(stub)
-    heard = _heard(pump, first), _heard(pump, second)
+    heard = unclaimed.heard(pump, first), unclaimed.heard(pump, second)
     assert [len(h) for h in heard] == [1, 1]
     brought: list[int] = []
     together = threading.Barrier(2)
@@ -170,10 +136,10 @@ def test_news_that_two_workers_hear_is_settled_by_one_of_them(stub: Stubbed, pum
 def test_news_of_a_task_that_was_cancelled_meanwhile_changes_no_books(
     stub: Stubbed, pump: Pump
 ) -> None:
-    made = _processing(pump)
-    asking = _take()
+    [made] = unclaimed.processing(pump)
+    asking = unclaimed.take()
     _succeed(stub)
-    heard = _heard(pump, asking)
+    heard = unclaimed.heard(pump, asking)
     actions.cancel(made.id, actor="test")
     assert platform_asking.bring(pump.hand.id, heard) == []
     assert [kind for kind, _ in entries(made.id)] == [2, 3]
@@ -184,9 +150,9 @@ def test_news_of_a_task_that_was_cancelled_meanwhile_changes_no_books(
 
 @pytest.mark.req("P-03", "X-09")
 def test_a_poll_whose_worker_dies_is_made_again_one_delay_later(stub: Stubbed, pump: Pump) -> None:
-    made = _processing(pump)
-    assert _take().pairs  # and nobody asks
-    assert not _take().pairs
+    [made] = unclaimed.processing(pump)
+    assert unclaimed.take().pairs  # and nobody asks
+    assert not unclaimed.take().pairs
     _succeed(stub)
     pump.ends(made)
     assert row(made.id, "status", "crashes") == (SUCCESS, 0)
@@ -203,10 +169,10 @@ def _hold(column: str, held: bool) -> None:
 def test_a_paused_queue_is_not_polled_and_after_a_minute_its_tasks_wait_in_it(
     stub: Stubbed, pump: Pump, column: str
 ) -> None:
-    made = _processing(pump)
+    [made] = unclaimed.processing(pump)
     _hold(column, True)
     count = len(stub.polls())
-    assert _take().count == 0
+    assert unclaimed.take().count == 0
     assert polls.hand_over() == 0
     postgres.query(
         "UPDATE platform_task SET poll_at = poll_at - %s * interval '1 second' RETURNING 1",
@@ -224,17 +190,17 @@ def test_a_paused_queue_is_not_polled_and_after_a_minute_its_tasks_wait_in_it(
 
 @pytest.mark.req("X-06")
 def test_a_worker_polls_only_tasks_of_its_own_queues(stub: Stubbed, pump: Pump) -> None:
-    made = _processing(pump)
-    assert _take("critical", "default", "low").count == 0
-    assert [run.id for run, _ in _take("scheduled").pairs] == [str(made.id)]
+    [made] = unclaimed.processing(pump)
+    assert unclaimed.take("critical", "default", "low").count == 0
+    assert [run.id for run, _ in unclaimed.take("scheduled").pairs] == [str(made.id)]
 
 
 @pytest.mark.req("E-05", "R-05")
 def test_an_open_breaker_puts_polls_off_and_uses_up_nothing(stub: Stubbed, pump: Pump) -> None:
-    made = _processing(pump)
+    [made] = unclaimed.processing(pump)
     before = row(made.id, "xmin::text"), fact(made, "polls"), len(stub.polls())
     breakers.force("stub", "OPEN", until_s=60)
-    heard = _heard(pump, _take())
+    heard = unclaimed.heard(pump, unclaimed.take())
     assert len(heard) == 1
     assert platform_asking.bring(pump.hand.id, heard) == []
     assert (row(made.id, "xmin::text"), fact(made, "polls"), len(stub.polls())) == before
@@ -245,11 +211,11 @@ def test_an_open_breaker_puts_polls_off_and_uses_up_nothing(stub: Stubbed, pump:
 def test_after_a_slow_answer_the_delay_counts_from_the_answer(
     stub: Stubbed, pump: Pump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = _processing(pump)
-    asking = _take()
-    _due(made)
+    [made] = unclaimed.processing(pump)
+    asking = unclaimed.take()
+    unclaimed.due(made)
     monkeypatch.setattr("jobs.builtin.platform_polls._SLOW_S", -1.0)
-    heard = _heard(pump, asking)
+    heard = unclaimed.heard(pump, asking)
     assert platform_asking.bring(pump.hand.id, heard) == []
     assert len(heard) == 1
     assert fact(made, "poll_at - clock_timestamp()").total_seconds() > 2 * SCALE
@@ -259,12 +225,12 @@ def test_after_a_slow_answer_the_delay_counts_from_the_answer(
 def test_at_its_time_limit_a_task_is_not_asked_about_without_a_claim(
     stub: Stubbed, pump: Pump
 ) -> None:
-    made = _processing(pump)
+    [made] = unclaimed.processing(pump)
     postgres.query(
         "UPDATE platform_task SET expires_at = clock_timestamp() WHERE task_id = %s RETURNING 1",
         [made.id],
     )
-    assert _take().pairs == []
+    assert unclaimed.take().pairs == []
     assert row(made.id, "run_at <= clock_timestamp()")
     pump.drained()
     assert row(made.id, "status") == FAILURE
@@ -273,7 +239,7 @@ def test_at_its_time_limit_a_task_is_not_asked_about_without_a_claim(
 
 @pytest.mark.req("E-04")
 def test_a_platform_that_is_deleted_ends_its_tasks(stub: Stubbed, pump: Pump) -> None:
-    made = _processing(pump)
+    [made] = unclaimed.processing(pump)
     postgres.query("DELETE FROM platform WHERE name = 'stub' RETURNING 1")
     pump.ends(made)
     assert row(made.id, "status") == FAILURE

@@ -1,4 +1,4 @@
-"""Queues that a worker has no room for hold up neither others nor other workers (engine rules 14 and 17)."""
+"""Queues that a worker has no room for hold up neither others nor other workers."""
 
 from collections import Counter
 from typing import Any

@@ -1,4 +1,4 @@
-"""Thousands of tenants: whose turn it is, what a fetch costs, and how a ring comes back (engine rules 14, 17, 19)."""
+"""Thousands of tenants: whose turn it is, what a fetch costs, and how a ring comes back."""
 
 from collections import Counter
 from collections.abc import Callable

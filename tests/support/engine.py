@@ -5,9 +5,16 @@ from typing import Any
 
 from jobs.domain.outcomes import Kind, Outcome
 from jobs.domain.states import State, Status
-from jobs.operations import runs, tickets, workers
+from jobs.operations import credits, runs, tickets, workers
 from jobs.operations.runs import Run
+from jobs.operations.tasks import Submitted, submit
 from jobs.store import catalog, keys, postgres, redis
+
+
+def charged(amount: int = 30, user_id: int = 7, **options: Any) -> Submitted:
+    """A task that costs `amount`, of a user who is granted 100 first."""
+    credits.grant(user_id=user_id, amount=100, reason="test", actor="test")
+    return submit("debug:noop", user_id=user_id, credits=amount, **options)
 
 
 def pending(limit: int) -> list[str]:
@@ -93,3 +100,19 @@ def _outcome(run: Run, kind: Kind, state: State, status: Status, **more: Any) ->
         charged=run.credits > 0,
         **more,
     )
+
+
+def in_state(state: State, **options: Any) -> Submitted:
+    """A charged task that the engine brought into this state."""
+    if state is State.SCHEDULED:
+        return charged(process_in=600, **options)
+    made = charged(**options)
+    if state is State.PENDING:
+        return made
+    hand = Hand()
+    claimed = hand.claim()
+    make = {State.RETRY: retried, State.ARCHIVED: dead, State.COMPLETED: succeeded}.get(state)
+    if make is not None:
+        hand.settle(claimed, make)
+    assert row(made.id, "state") == state
+    return made

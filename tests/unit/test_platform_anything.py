@@ -69,7 +69,7 @@ KEYS = [
     "last_id",
     "detail",
 ]
-WORD = st.sampled_from([*WORDS, "x1", "ref-1", "http://127.0.0.1/x", "..", "a\0b"])
+WORD = st.sampled_from([*WORDS, "a", "x1", "ref-1", "http://127.0.0.1/x", "..", "a\0b"])
 LEAF = (
     st.none()
     | st.booleans()
@@ -156,3 +156,11 @@ def test_no_answer_of_a_platform_raises(
     if not 200 <= code < 300:
         assert not isinstance(submitted, base.Accepted)
         assert not isinstance(first, base.Succeeded | base.Cancelled)
+
+
+@pytest.mark.req("R-05")
+def test_a_batch_that_counts_beyond_every_float_is_billed_whole() -> None:
+    counts = {"total": 1, "completed": 10**400}
+    body = {"id": "a", "status": "cancelled", "request_counts": counts}
+    answers = asyncio.run(_everything("openai_batch", (200, {}, json.dumps(body).encode())))
+    assert [getattr(answer, "billed", None) for answer in answers[1:3]] == [1.0, None]

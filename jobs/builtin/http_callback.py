@@ -143,7 +143,7 @@ def _given(given: dict[str, str]) -> dict[str, str]:
 async def _send(payload: Callback, sent: _Sent) -> tuple[int, Mapping[str, str], bytes]:
     """(status, headers, the first bytes of the body); what is longer is not read, what is compressed left out."""
     response = await http.send(
-        client(),
+        await client(),
         sent.method,
         payload.url,
         allow_private=bool(settings.TASKCENTER["ALLOW_PRIVATE"]),

@@ -52,7 +52,7 @@ async def _ask(
     admission = await db(breakers.admit, settings.config.name, settings.service, 1)
     if not admission.allowed:
         raise Retry(max(admission.wait_s, 1.0), counts=False, reason="the breaker is open")
-    adapter = adapter_for(settings.config, client())
+    adapter = adapter_for(settings.config, await client())
     request = base.PollRequest(
         task_id=payload.task_id, external_id=payload.external_id, urls=payload.urls
     )

@@ -133,7 +133,7 @@ async def _platform(
         for run, facts in group:
             report(waits.disabled(run, facts, settings, wait_s))
         return
-    adapter = adapter_for(settings.config, client())
+    adapter = adapter_for(settings.config, await client())
     size = getattr(adapter, "tasks_per_poll", 1)
     last = requests.cut([pair for pair in group if pair[1].left_s <= 0], size)
     asking = requests.cut([pair for pair in group if pair[1].left_s > 0], size)

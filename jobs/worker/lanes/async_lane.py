@@ -15,6 +15,8 @@ from jobs.worker.records import Active
 log = structlog.get_logger("worker")
 
 Ended = Callable[[Sequence[tuple[Active, Ending | None]]], None]
+_SHUT_DOWN_S = 1.0
+
 Begun = Callable[[Sequence[Active]], None]
 
 
@@ -68,6 +70,14 @@ class AsyncLane:
                 said = True
                 log.error("a handler stopped the event loop", how=how)
                 self._broken()
+        with suppress(RuntimeError):  # closed by a handler, or stopped once more
+            self.loop.run_until_complete(self._shut_down())
+
+    async def _shut_down(self) -> None:
+        """What handlers keep open for as long as the loop lives, connections above all."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SHUT_DOWN_S):
+                await self.loop.shutdown_asyncgens()
 
     def _begin(self, records: Sequence[Active]) -> None:
         self._begun(records)

@@ -68,3 +68,9 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line() -> None:
     with pytest.raises(CommandError, match="a time to come"):
         run("keys", "create", "x", "--scopes", "read", "--expires-at", "2001-01-01T00:00:00Z")
     assert made["key"] not in str(list(AuditEntry.objects.values()))
+
+
+@pytest.mark.req("D-05", "T-02")
+def test_scopes_named_one_by_one_add_up() -> None:
+    made = run_json("keys", "create", "x", "--scopes", "read", "--scopes", "submit,operate")
+    assert made["scopes"] == ["read", "submit", "operate"]

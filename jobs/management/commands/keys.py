@@ -24,6 +24,7 @@ class Command(Cli):
         create.add_argument(
             "--scopes",
             nargs="+",
+            action="extend",
             required=True,
             metavar="SCOPE",
             help=f"some of {', '.join(operations.SCOPES)}, with blanks or commas between",

@@ -73,4 +73,4 @@ def test_keys_are_made_listed_and_revoked_on_the_command_line() -> None:
 @pytest.mark.req("D-05", "T-02")
 def test_scopes_named_one_by_one_add_up() -> None:
     made = run_json("keys", "create", "x", "--scopes", "read", "--scopes", "submit,operate")
-    assert made["scopes"] == ["read", "submit", "operate"]
+    assert made["scopes"] == ["operate", "read", "submit"]

@@ -24,6 +24,10 @@ _HEADERS = {
 }
 
 
+class ConnectionLost(aiohttp.ClientError):
+    """The connection ended before the answer; the request may have been worked off."""
+
+
 class Client:
     """All connections of one event loop; close it with `aclose()`."""
 
@@ -70,7 +74,20 @@ def _open(allow_private: bool) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
+        middlewares=(_never_twice,),
     )
+
+
+async def _never_twice(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp sends what HTTP calls idempotent once more by itself; but any method may be a platform's submit."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise
+        raise ConnectionLost(f"{type(error).__name__}: {error}"[:300]) from error
 
 
 class _GuardedResolver(AbstractResolver):

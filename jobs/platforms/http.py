@@ -28,8 +28,6 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _PLAIN_URL = re.compile(r"[\x21-\x7e]+")
 _REDIRECTS = (301, 302, 303, 307, 308)
-# RFC 9110, 9.2.2: sent once more by aiohttp when a kept connection turns out to be closed.
-_IDEMPOTENT = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
 
 
 class Unfit(ValueError):
@@ -137,10 +135,9 @@ async def send(
     """The answer's head; leave it by `async with`. Raises Unfit, TaskCenterError (guard), aiohttp's, TimeoutError."""
     target = _target(url)
     _check(headers)
-    if method not in _IDEMPOTENT:
-        # What the loop has not yet read of a kept connection may be its end, and this request is not sent twice.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+    # What the loop has not yet read of a kept connection may be its end, and nothing is sent twice.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
     session = client.session(allow_private=allow_private)
     try:
         return await session.request(

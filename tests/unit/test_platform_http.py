@@ -1,6 +1,7 @@
 """HTTP with strangers: strict JSON, bounded bodies, times to wait."""
 
 import asyncio
+import contextlib
 import gzip
 import socket
 import threading
@@ -131,6 +132,32 @@ def test_a_submit_is_not_sent_on_a_connection_that_the_platform_has_closed() -> 
         answer = asyncio.run(main(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
         thread.join(10)
     assert isinstance(answer, Answer) and answer.ok
+
+
+@pytest.mark.req("E-03")
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH"])
+def test_a_request_whose_connection_is_lost_is_never_sent_once_more(method: str) -> None:
+    """Any method may be a platform's submit, and whether it was worked off is not known."""
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            if len(asked) == 1:  # the next one comes on a connection that is kept
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                asked.append(await reader.readuntil(b"\r\n\r\n"))
+
+    async def main() -> list[Answer | NoAnswer]:
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server, Client() as client:
+            return [await exchange(client, method, url, allow_private=True) for _ in range(3)]
+
+    good, kept, fresh = asyncio.run(main())
+    assert isinstance(good, Answer)
+    assert isinstance(kept, NoAnswer) and kept.sent
+    assert isinstance(fresh, NoAnswer) and fresh.sent
+    assert len(asked) == 3
 
 
 @pytest.mark.req("S24")

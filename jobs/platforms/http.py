@@ -181,6 +181,8 @@ def say(error: Exception) -> str:
         return str(error)
     if isinstance(error, aiohttp.ClientResponseError):
         return f"{type(error).__name__}: {error.message}"[:500]
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"{type(error).__name__}: no connection in time"
     return f"{type(error).__name__}: {error}"[:500]
 
 

@@ -63,6 +63,7 @@ def act(request: HttpRequest, task_id: str, verb: str) -> HttpResponse:
         raise Http404(_("There is no such task.")) from None
     event = _event(verb, view)
     here = reverse("admin:jobs_task_change", args=[ids.public_id(id_)])
+    needed = for_task(event, refunds=still_charged(view))
     return confirm(
         request,
         Change(
@@ -72,9 +73,9 @@ def act(request: HttpRequest, task_id: str, verb: str) -> HttpResponse:
             % {"verb": labels(event, view.state), "id": view.task_id},
             button=labels(event, view.state),
             effects=_effects(event, view),
-            permissions=for_task(event, refunds=still_charged(view)),
+            permissions=needed,
             back=reverse("admin:jobs_task_changelist") if event is Event.DELETE else here,
-            perform=_performer(request, event, id_, tenant_id),
+            perform=_performer(request, event, id_, tenant_id, needed),
             form=_FORMS[event],
             initial={"seen": view.state},
             before={
@@ -98,12 +99,15 @@ def _event(verb: str, view: TaskView) -> Event:
 
 
 def _performer(
-    request: HttpRequest, event: Event, id_: UUID, tenant_id: int
+    request: HttpRequest, event: Event, id_: UUID, tenant_id: int, needed: tuple[str, ...]
 ) -> Callable[[dict[str, Any]], Done]:
     who = actor(request)
 
     def perform(given: dict[str, Any]) -> Done:
         _still(id_, given["seen"])
+        # `needed` was judged before the lock: a redrive in between charges again.
+        if for_task(event, refunds=still_charged(tasks.get(id_, tenant_id))) != needed:
+            raise Conflict(_("The task's state has changed meanwhile; look again."))
         if event is Event.CANCEL:
             return _cancel(id_, given, who, tenant_id)
         do = {Event.ARCHIVE: actions.archive, Event.DELETE: actions.delete}.get(

@@ -109,7 +109,7 @@ async def exchange(
         return NoAnswer(reason=say(error), sent=True)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def limits(total_s: float | None = None) -> aiohttp.ClientTimeout:
     """Seconds for the whole exchange, for its connection, and for how long the other side may be silent."""
     whole_s = total_s or TOTAL_S

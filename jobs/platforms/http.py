@@ -109,7 +109,7 @@ async def exchange(
         return NoAnswer(reason=say(error), sent=True)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def limits(total_s: float | None = None) -> aiohttp.ClientTimeout:
     """Seconds for the whole exchange, for its connection, and for how long the other side may be silent."""
     whole_s = total_s or TOTAL_S
@@ -181,6 +181,8 @@ def say(error: Exception) -> str:
         return str(error)
     if isinstance(error, aiohttp.ClientResponseError):
         return f"{type(error).__name__}: {error.message}"[:500]
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"{type(error).__name__}: no connection in time"
     return f"{type(error).__name__}: {error}"[:500]
 
 

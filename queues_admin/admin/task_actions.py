@@ -63,6 +63,7 @@ def act(request: HttpRequest, task_id: str, verb: str) -> HttpResponse:
         raise Http404(_("There is no such task.")) from None
     event = _event(verb, view)
     here = reverse("admin:jobs_task_change", args=[ids.public_id(id_)])
+    needed = for_task(event, refunds=still_charged(view))
     return confirm(
         request,
         Change(
@@ -72,9 +73,9 @@ def act(request: HttpRequest, task_id: str, verb: str) -> HttpResponse:
             % {"verb": labels(event, view.state), "id": view.task_id},
             button=labels(event, view.state),
             effects=_effects(event, view),
-            permissions=for_task(event, refunds=still_charged(view)),
+            permissions=needed,
             back=reverse("admin:jobs_task_changelist") if event is Event.DELETE else here,
-            perform=_performer(request, event, id_, tenant_id, view),
+            perform=_performer(request, event, id_, tenant_id, needed),
             form=_FORMS[event],
             initial={"seen": view.state},
             before={
@@ -98,14 +99,15 @@ def _event(verb: str, view: TaskView) -> Event:
 
 
 def _performer(
-    request: HttpRequest, event: Event, id_: UUID, tenant_id: int, judged: TaskView
+    request: HttpRequest, event: Event, id_: UUID, tenant_id: int, needed: tuple[str, ...]
 ) -> Callable[[dict[str, Any]], Done]:
-    """`judged`: the task as the permissions and the effects were judged by, before its row was locked."""
     who = actor(request)
 
     def perform(given: dict[str, Any]) -> Done:
         _still(id_, given["seen"])
-        _as_judged(tasks.get(id_, tenant_id), judged)
+        # `needed` was judged before the lock: a redrive in between charges again.
+        if for_task(event, refunds=still_charged(tasks.get(id_, tenant_id))) != needed:
+            raise Conflict(_("The task's state has changed meanwhile; look again."))
         if event is Event.CANCEL:
             return _cancel(id_, given, who, tenant_id)
         do = {Event.ARCHIVE: actions.archive, Event.DELETE: actions.delete}.get(
@@ -152,12 +154,6 @@ def _still(id_: UUID, seen: str) -> None:
         raise Conflict(
             _("The task's state has changed meanwhile; look again."), state=State(row.state).wire
         )
-
-
-def _as_judged(now: TaskView, judged: TaskView) -> None:
-    """Refuse when another charge would go back than was judged: a redrive charges again."""
-    if still_charged(now) != still_charged(judged):
-        raise Conflict(_("The task's state has changed meanwhile; look again."), state=now.state)
 
 
 def _effects(event: Event, view: TaskView) -> list[str]:

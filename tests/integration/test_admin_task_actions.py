@@ -1,11 +1,15 @@
 """What the task pages do: the actions of each state, confirmed, audited, refused."""
 
+from uuid import UUID
+
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
 from jobs.domain.states import State, Status
 from jobs.operations import actions
+from jobs.selectors import tasks
+from jobs.selectors.task_view import TaskView
 from tests.integration.admin_support import act_url, audits, client_of, confirm_post, text
 from tests.support.engine import balance, in_state, row
 
@@ -156,3 +160,25 @@ def test_a_read_only_center_refuses_every_action(root: Client, settings: Setting
     assert answer.status_code == 403
     assert row(made.id, "state") == State.SCHEDULED
     assert len(audits("task.run", refused=True)) == 1
+
+
+@pytest.mark.req("T-06", "C-02")
+def test_a_redrive_between_look_and_lock_lets_no_operator_cause_a_refund(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = in_state(State.ARCHIVED)
+    looked = tasks.get
+
+    def redriven_after(id_: UUID, tenant_id: int) -> TaskView:
+        view = looked(id_, tenant_id)
+        if view.state == State.ARCHIVED.wire:
+            actions.run_now(id_, actor="somebody else", tenant_id=tenant_id)
+        return view
+
+    monkeypatch.setattr("queues_admin.admin.task_actions.tasks.get", redriven_after)
+    client = client_of("operator")
+    client.post(
+        act_url(made.task_id, "delete"), {"reason": "mine", "seen": "pending", "confirm": "yes"}
+    )
+    assert row(made.id, "state") == State.PENDING
+    assert balance(7) == 70

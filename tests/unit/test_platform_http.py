@@ -77,6 +77,24 @@ def test_an_answer_that_never_comes_was_sent_and_a_refused_connection_was_not() 
 
 
 @pytest.mark.req("S24")
+def test_a_connection_that_takes_too_long_says_so_without_the_secret_in_its_address() -> None:
+    async def main(port: int) -> Answer | NoAnswer:
+        url = f"http://127.0.0.1:{port}/?key=sesame"
+        async with Client() as client:
+            return await exchange(client, "POST", url, allow_private=True, json={})
+
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        answer = asyncio.run(main(full.getsockname()[1]))
+    assert isinstance(answer, NoAnswer) and not answer.sent
+    assert "sesame" not in answer.reason
+
+
+@pytest.mark.req("S24")
 @pytest.mark.parametrize("value", ["a\nb", "中"])
 def test_a_header_that_cannot_be_sent_is_no_answer_and_not_an_exception(value: str) -> None:
     answer = fetch(Reply(body={}), headers={"Authorization": value})

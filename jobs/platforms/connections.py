@@ -9,6 +9,8 @@ from typing import Self
 import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
 
 from jobs.platforms.guard import TargetRefused, is_public, resolve_host
 
@@ -59,7 +61,7 @@ class Client:
 
 
 def _open(allow_private: bool) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
+    connector = _Connector(
         limit=_MOST,
         keepalive_timeout=_IDLE_S,
         use_dns_cache=False,
@@ -78,6 +80,20 @@ def _open(allow_private: bool) -> aiohttp.ClientSession:
     )
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Passes by kept connections on which something was said unasked: it would be taken for the next answer."""
+
+    async def _get(
+        self, key: ConnectionKey, traces: list[aiohttp.tracing.Trace]
+    ) -> Connection | None:
+        # Private of aiohttp, which itself looks at this only when an answer has ended; a test pins it.
+        while (found := await super()._get(key, traces)) is not None:
+            if found.protocol is None or not found.protocol.should_close:
+                return found
+            found.close()
+        return None
+
+
 async def _never_twice(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
@@ -87,7 +103,8 @@ async def _never_twice(
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         if isinstance(error, aiohttp.ClientConnectorError):
             raise
-        raise ConnectionLost(f"{type(error).__name__}: {error}"[:300]) from error
+        # No more of it: its text may be what came of an answer, which may repeat the credential.
+        raise ConnectionLost(type(error).__name__) from error
 
 
 class _GuardedResolver(AbstractResolver):

@@ -176,11 +176,11 @@ def _text(value: object) -> bytes:
 
 
 def say(error: Exception) -> str:
-    """What went wrong, without the URL's query, which may hold a secret."""
+    """What went wrong, without the URL's query and without what came of the answer: both may hold a secret."""
     if isinstance(error, Unfit):
         return str(error)
     if isinstance(error, aiohttp.ClientResponseError):
-        return f"{type(error).__name__}: {error.message}"[:500]
+        return f"{type(error).__name__}: the answer is not HTTP as it should be"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return f"{type(error).__name__}: no connection in time"
     return f"{type(error).__name__}: {error}"[:500]

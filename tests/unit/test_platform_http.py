@@ -198,3 +198,59 @@ def test_an_address_is_sent_as_it_was_given() -> None:
     asyncio.run(main())
     assert asked[1].startswith(b"GET /a%2Fb%7Ec/../d?x=%20+%41; HTTP/1.1\r\n")
     assert asked[0].isascii()
+
+
+@pytest.mark.req("E-03", "S24")
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
+    """A submit that reads another's answer would have another's job."""
+
+    async def main() -> tuple[Answer | NoAnswer, list[int]]:
+        said, connections = asyncio.Event(), list[int]()
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(len(connections))
+            with contextlib.suppress(asyncio.IncompleteReadError), contextlib.closing(writer):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"n":1}')
+                if len(connections) == 1:
+                    await answered.wait()
+                    writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"n":666}')
+                    await writer.drain()
+                    said.set()
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n{"n":2}')
+
+        answered = asyncio.Event()
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server, Client() as client:
+            await exchange(client, "GET", url, allow_private=True)
+            answered.set()
+            await said.wait()
+            return await exchange(client, "POST", url, allow_private=True, json={}), connections
+
+    answer, connections = asyncio.run(main())
+    assert isinstance(answer, Answer) and answer.body == {"n": 1}
+    assert connections == [0, 1]
+
+
+@pytest.mark.req("S24", "T-04")
+@pytest.mark.parametrize(
+    "head",
+    [b"HTTP/1.1 200 tok-SECRET", b"tok-SECRET\r\n\r\n", b"HTTP/1.1 200 OK\r\ntok-SECRET\r\n\r\n"],
+)
+def test_a_broken_answer_that_repeats_the_credential_is_told_without_it(head: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(head)
+
+    async def main() -> Answer | NoAnswer:
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with server, Client() as client:
+            return await exchange(client, "POST", url, allow_private=True)
+
+    answer = asyncio.run(main())
+    assert isinstance(answer, NoAnswer) and answer.sent
+    assert "SECRET" not in answer.reason
